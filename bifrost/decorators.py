@@ -1,0 +1,194 @@
+"""`@workflow`, `@param` and `@data_provider`: they check, record, and hand back a function that checks its arguments.
+
+A decorated function stays an ordinary coroutine function of the same name, documentation and signature. Called directly
+(a test does) it coerces and checks its parameters with the same code as a durable execution.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from bifrost import parameters
+from bifrost.errors import DefinitionError
+from bifrost.models import DataProviderMetadata, ParameterMetadata, SourceLocation, WorkflowMetadata
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+WORKFLOW_ATTRIBUTE = "_workflow_metadata"
+DATA_PROVIDER_ATTRIBUTE = "_data_provider_metadata"
+_PENDING_ATTRIBUTE = "_pending_parameters"
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_MODES = ("sync", "async", "scheduled")
+
+
+def location_of(function: Callable[..., Any]) -> SourceLocation:
+    """The file and line where `function` was written."""
+    code = inspect.unwrap(function).__code__
+    return SourceLocation(code.co_filename, code.co_firstlineno)
+
+
+def _refuse(function: Callable[..., Any], message: str) -> DefinitionError:
+    source = location_of(function)
+    return DefinitionError(f"{source}: {message}", file=source.file, line=source.line)
+
+
+def param(name: str, type: str, label: str | None = None, required: bool = False,  # noqa: A002
+          validation: Mapping[str, Any] | None = None, data_provider: str | None = None,
+          default_value: Any = None, help_text: str | None = None) -> Callable[[F], F]:
+    """Describe one parameter. Stands below `@workflow` or `@data_provider`; the order read is the order shown.
+
+    Args:
+        name: The argument's name in the function.
+        type: One of `string`, `email`, `int`, `float`, `bool`, `json`, `list`, `date`, `datetime`.
+        label: What a form shows; the name in title case by default.
+        required: Whether a call without a value is refused.
+        validation: Rules: `min`, `max`, `min_length`, `max_length`, `pattern`, `enum`, `custom` (a function of the value
+            that answers False or raises ValueError), and `message`, which replaces what a refusal says.
+        data_provider: The name of the data provider whose options a form offers.
+        default_value: The value where none is given.
+        help_text: A sentence for whoever fills in the form.
+
+    Raises:
+        DefinitionError: an unknown type or rule, or a second parameter of that name; names file and line.
+    """
+    def decorate(function: F) -> F:
+        if hasattr(function, WORKFLOW_ATTRIBUTE) or hasattr(function, DATA_PROVIDER_ATTRIBUTE):
+            raise _refuse(function, f"@param('{name}') stands above @workflow or @data_provider; put it below")
+        if type not in parameters.TYPES:
+            raise _refuse(function, f"Invalid parameter type '{type}' of '{name}'. "
+                                    f"Must be one of: {', '.join(parameters.TYPES)}")
+        unknown = sorted(set(validation or ()) - set(parameters.RULES) - {"message"})
+        if unknown:
+            raise _refuse(function, f"Unknown validation {', '.join(map(repr, unknown))} of parameter '{name}'. "
+                                    f"Must be one of: {', '.join([*parameters.RULES, 'message'])}")
+        pending: list[ParameterMetadata] = function.__dict__.setdefault(_PENDING_ATTRIBUTE, [])
+        if any(known.name == name for known in pending):
+            raise _refuse(function, f"Parameter '{name}' is described twice")
+        pending.insert(0, ParameterMetadata(
+            name=name, type=type, label=label or parameters.title(name), required=required,
+            validation=dict(validation or {}), data_provider=data_provider, default_value=default_value,
+            help_text=help_text))
+        return function
+    return decorate
+
+
+def workflow(name: str, description: str = "", category: str = "General", tags: Sequence[str] | None = None,
+             execution_mode: str = "sync", timeout_seconds: float = 0, retry_policy: Mapping[str, Any] | None = None,
+             schedule: str | None = None, requires_org: bool = True,
+             expose_in_forms: bool = True) -> Callable[[F], F]:
+    """Make an `async def` that takes a context first a durable workflow.
+
+    Args:
+        name: What it is started by, and its Temporal workflow type: letters, digits and underscores.
+        description: What it does; the first line of the docstring by default.
+        category: Where lists show it.
+        tags: Words to find it by.
+        execution_mode: `sync` (callers wait), `async` (callers poll) or `scheduled` (needs `schedule`).
+        timeout_seconds: How long one execution may take, from its start; 0 means no limit.
+        retry_policy: For its integration calls: `max_attempts`, `backoff` (a factor), `backoff_seconds` (the first
+            wait), `max_backoff_seconds`.
+        schedule: A cron expression, in UTC.
+        requires_org: Whether an execution needs an organization.
+        expose_in_forms: Whether a form may be shown for it.
+
+    Raises:
+        DefinitionError: what was written cannot work; names file, line and cure.
+    """
+    def decorate(function: F) -> F:
+        _check_workflow(function, name, execution_mode, timeout_seconds, schedule)
+        metadata = WorkflowMetadata(
+            name=name, description=description or _first_line(function), function=function,
+            source=location_of(function), category=category, tags=tuple(tags or ()), execution_mode=execution_mode,
+            timeout_seconds=timeout_seconds, retry_policy=dict(retry_policy or {}), schedule=schedule,
+            requires_org=requires_org, expose_in_forms=expose_in_forms, parameters=_described(function, name))
+        return _checked(function, metadata.parameters, WORKFLOW_ATTRIBUTE, metadata)
+    return decorate
+
+
+def data_provider(name: str, description: str = "", category: str = "General",
+                  cache_ttl_seconds: float = 300) -> Callable[[F], F]:
+    """Make an `async def` that takes a context first a source of options: a list of `{"label", "value", "metadata"?}`.
+
+    Args:
+        name: What `@param(..., data_provider=name)` refers to.
+        description: What it lists; the first line of the docstring by default.
+        category: Where lists show it.
+        cache_ttl_seconds: How long an answer may be reused, per organization and inputs; 0 means never.
+
+    Raises:
+        DefinitionError: what was written cannot work; names file, line and cure.
+    """
+    def decorate(function: F) -> F:
+        _check_function(function, "data provider", name)
+        if cache_ttl_seconds < 0:
+            raise _refuse(function, f"cache_ttl_seconds of data provider '{name}' is negative; 0 means no cache")
+        metadata = DataProviderMetadata(
+            name=name, description=description or _first_line(function), function=function,
+            source=location_of(function), category=category, cache_ttl_seconds=cache_ttl_seconds,
+            parameters=_described(function, name))
+        return _checked(function, metadata.parameters, DATA_PROVIDER_ATTRIBUTE, metadata)
+    return decorate
+
+
+def _first_line(function: Callable[..., Any]) -> str:
+    return (inspect.getdoc(function) or "").partition("\n")[0]
+
+
+def _check_function(function: Callable[..., Any], kind: str, name: str) -> None:
+    if hasattr(function, WORKFLOW_ATTRIBUTE) or hasattr(function, DATA_PROVIDER_ATTRIBUTE):
+        raise _refuse(function, f"{function.__name__} is decorated twice")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise _refuse(function, f"Invalid {kind} name {name!r}: use letters, digits and underscores, no digit first")
+    if not inspect.iscoroutinefunction(function):
+        raise _refuse(function, f"The {kind} '{name}' must be an async function: write `async def {function.__name__}`")
+    arguments = inspect.signature(function).parameters.values()
+    if not arguments:
+        raise _refuse(function, f"The {kind} '{name}' takes no context: make `context` its first argument")
+    if any(argument.kind in (argument.POSITIONAL_ONLY, argument.VAR_POSITIONAL) for argument in arguments):
+        raise _refuse(function, f"The {kind} '{name}' has arguments without a name (`/` or `*args`): "
+                                "parameters are passed by name")
+
+
+def _check_workflow(function: Callable[..., Any], name: str, execution_mode: str, timeout_seconds: float,
+                    schedule: str | None) -> None:
+    _check_function(function, "workflow", name)
+    if execution_mode not in _MODES:
+        raise _refuse(function, f"Invalid execution_mode {execution_mode!r} of workflow '{name}'. "
+                                f"Must be one of: {', '.join(_MODES)}")
+    if execution_mode == "scheduled" and not schedule:
+        raise _refuse(function, f"The scheduled workflow '{name}' has no schedule: add schedule=\"0 9 * * 1\"")
+    if timeout_seconds < 0:
+        raise _refuse(function, f"timeout_seconds of workflow '{name}' is negative; 0 means no limit")
+
+
+def _described(function: Callable[..., Any], name: str) -> tuple[ParameterMetadata, ...]:
+    signature = inspect.signature(function)
+    declared: list[ParameterMetadata] = function.__dict__.pop(_PENDING_ATTRIBUTE, [])
+    takes_any = any(argument.kind is argument.VAR_KEYWORD for argument in signature.parameters.values())
+    for parameter in declared:
+        if parameter.name not in list(signature.parameters)[1:] and not takes_any:
+            raise _refuse(function, f"'{name}' describes the parameter '{parameter.name}', which "
+                                    f"{function.__name__}{signature} does not take")
+    return parameters.of_signature(signature, declared)
+
+
+def _checked(function: F, described: tuple[ParameterMetadata, ...], attribute: str, metadata: Any) -> F:
+    signature = inspect.signature(function)
+    names = list(signature.parameters)
+
+    @functools.wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        signature.bind_partial(*args, **kwargs)  # a call of the wrong shape gets Python's own TypeError
+        values = dict(zip(names, args, strict=False)) | kwargs
+        if names[0] not in values:
+            raise TypeError(f"{function.__name__}() needs a context as its first argument")
+        context = values.pop(names[0])
+        return await function(context, **values | parameters.bind(described, values))
+
+    setattr(call, attribute, metadata)
+    return call  # type: ignore[return-value]

@@ -1,0 +1,209 @@
+"""The words that every room shares: who runs, for whom, and what the decorators recorded.
+
+Plain frozen dataclasses: they import quickly, compare by value and cannot be changed behind anybody's back.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, NoReturn
+
+from bifrost.errors import ValidationError
+
+GLOBAL = "GLOBAL"
+"""The fallback scope of configuration and secrets; never the id of an organization."""
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """A tenant. `config` is plain; a secret in it is a reference, `{"secret_ref": NAME}`."""
+
+    id: str
+    name: str
+    tenant_id: str | None = None
+    active: bool = True
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def org_id(self) -> str:
+        """The same as `id`."""
+        return self.id
+
+    @property
+    def is_active(self) -> bool:
+        """The same as `active`."""
+        return self.active
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who started an execution."""
+
+    user_id: str
+    email: str = ""
+    name: str = ""
+
+
+SYSTEM_CALLER = Caller(user_id="system", name="System")
+"""The caller of an execution that was started without saying who starts it."""
+
+
+class ExecutionStatus(enum.StrEnum):
+    """What became of an execution; always derived from Temporal, never stored beside it."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUCCESS = "Success"
+    COMPLETED_WITH_ERRORS = "CompletedWithErrors"
+    FAILED = "Failed"
+    TIMEOUT = "Timeout"
+    CANCELLED = "Cancelled"
+    TERMINATED = "Terminated"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLocation:
+    """Where something was written: `file:line`."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterMetadata:
+    """One parameter of a workflow or data provider, as `@param` or the signature describes it."""
+
+    name: str
+    type: str
+    label: str
+    required: bool = False
+    validation: Mapping[str, Any] = field(default_factory=dict)
+    data_provider: str | None = None
+    default_value: Any = None
+    help_text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowMetadata:
+    """What `@workflow` recorded. `timeout_seconds` of 0 means no timeout."""
+
+    name: str
+    description: str
+    function: Callable[..., Any] = field(repr=False, compare=False)
+    source: SourceLocation
+    category: str = "General"
+    tags: tuple[str, ...] = ()
+    execution_mode: str = "sync"
+    timeout_seconds: float = 0
+    retry_policy: Mapping[str, Any] = field(default_factory=dict)
+    schedule: str | None = None
+    requires_org: bool = True
+    expose_in_forms: bool = True
+    parameters: tuple[ParameterMetadata, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DataProviderMetadata:
+    """What `@data_provider` recorded. `cache_ttl_seconds` of 0 means that answers are never cached."""
+
+    name: str
+    description: str
+    function: Callable[..., Any] = field(repr=False, compare=False)
+    source: SourceLocation
+    category: str = "General"
+    cache_ttl_seconds: float = 300
+    parameters: tuple[ParameterMetadata, ...] = ()
+
+
+@dataclass(slots=True)
+class OAuthCredentials:
+    """A token of a named OAuth connection. Its `repr` never shows a token."""
+
+    connection_name: str
+    access_token: str = field(repr=False)
+    token_type: str = "Bearer"
+    expires_at: datetime | None = None
+    refresh_token: str | None = field(default=None, repr=False)
+    scopes: str = ""
+
+    def is_expired(self, leeway_seconds: float = 0) -> bool:
+        """Whether the token has expired, or does so within `leeway_seconds`. A token without an expiry never has."""
+        if self.expires_at is None:
+            return False
+        expires_at = self.expires_at if self.expires_at.tzinfo else self.expires_at.replace(tzinfo=UTC)
+        return datetime.now(UTC) + timedelta(seconds=leeway_seconds) >= expires_at
+
+    def is_valid(self) -> bool:
+        """The opposite of `is_expired`."""
+        return not self.is_expired()
+
+    def get_auth_header(self) -> str:
+        """The value for an `Authorization` header."""
+        return f"{self.token_type} {self.access_token}"
+
+
+class Secret:
+    """A handle of a secret, as workflow code sees it: the name, never the value.
+
+    Pass it as an argument of an integration call; the value is read where the call is made. It prints as stars and
+    cannot become part of another string, because whatever workflow code holds is written to Temporal's history.
+    """
+
+    __slots__ = ("name", "org_id")
+
+    org_id: str
+    name: str
+
+    WIRE_KEY: ClassVar[str] = "$secret"
+    """The key under which a handle travels: `{"$secret": {"org_id": ..., "name": ...}}`."""
+
+    def __init__(self, org_id: str, name: str) -> None:
+        object.__setattr__(self, "org_id", org_id)
+        object.__setattr__(self, "name", name)
+
+    def to_wire(self) -> dict[str, Any]:
+        """The handle as JSON."""
+        return {self.WIRE_KEY: {"org_id": self.org_id, "name": self.name}}
+
+    @classmethod
+    def from_wire(cls, value: Any) -> Secret | None:
+        """The handle that `value` stands for, or None if it stands for none."""
+        if isinstance(value, dict) and value.keys() == {cls.WIRE_KEY}:
+            inner = value[cls.WIRE_KEY]
+            return cls(inner["org_id"], inner["name"])
+        return None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("A secret handle cannot be changed")
+
+    def __repr__(self) -> str:
+        return f"Secret({self.name!r}, ********)"
+
+    def __str__(self) -> str:
+        return "********"
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        raise ValidationError(
+            f"The secret '{self.name}' is a handle here and has no text: pass it as it is to an integration call, "
+            "which reads the value, instead of building a string of it in the workflow", field=self.name)
+
+    __add__ = __radd__ = __mod__ = __rmod__ = __len__ = __iter__ = __getitem__ = __bytes__ = _refuse
+
+    def __format__(self, spec: str) -> str:
+        self._refuse()
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Secret):
+            return (self.org_id, self.name) == (other.org_id, other.name)
+        if isinstance(other, str | bytes):
+            self._refuse()
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((self.org_id, self.name))

@@ -1,0 +1,1 @@
+"""Organizations and their configuration: the port in `base`, its adapters beside it."""

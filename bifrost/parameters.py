@@ -1,0 +1,284 @@
+"""Parameters: from what a caller sent to what a workflow receives, or to one error that names every fault.
+
+Direct calls and durable executions go through the same `bind`, so a test that calls a workflow sees what a run would.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from typing import Any
+
+from bifrost.errors import ValidationError
+from bifrost.models import ParameterMetadata
+
+# A syntax check, not a promise that mail arrives: one @, no white space, a dot in the domain, no empty label.
+_EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
+_TRUE, _FALSE = {"true", "1", "yes", "on"}, {"false", "0", "no", "off"}
+
+
+class _Refused(Exception):  # noqa: N818 - never leaves this module
+    """Why a value was refused, in the words that follow the parameter's name."""
+
+
+def _string(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _Refused("must be a string")
+    return value
+
+
+def _email(value: Any) -> str:
+    text = _string(value).strip()
+    if not _EMAIL.fullmatch(text):
+        raise _Refused("must be an email address, such as ada@example.com")
+    return text
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise _Refused("must be a whole number")
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        raise _Refused("must be a whole number") from None
+
+
+def _float(value: Any) -> float:
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise _Refused("must be a number")
+    return number
+
+
+def _bool(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in _TRUE | _FALSE:
+        return text in _TRUE
+    raise _Refused("must be true or false")
+
+
+def _parsed(value: Any) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise _Refused("must be JSON") from None
+
+
+def _list(value: Any) -> list[Any]:
+    """A list, its JSON, or (as forms and shells send it) its items with commas between them."""
+    if isinstance(value, str) and not value.lstrip().startswith("["):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    parsed = _parsed(value)
+    if isinstance(parsed, tuple):
+        return list(parsed)
+    if not isinstance(parsed, list):
+        raise _Refused("must be a list")
+    return parsed
+
+
+def _date(value: Any) -> date:
+    if isinstance(value, date) and not isinstance(value, datetime):
+        return value
+    try:
+        return date.fromisoformat(_string(value))
+    except ValueError:
+        raise _Refused("must be a date, such as 2030-12-31") from None
+
+
+def _datetime(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    try:
+        return datetime.fromisoformat(_string(value))
+    except ValueError:
+        raise _Refused("must be a date and time, such as 2030-12-31T09:00:00+00:00") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Type:
+    coerce: Callable[[Any], Any]
+    schema: Mapping[str, Any]
+
+
+TYPES: Mapping[str, _Type] = {
+    "string": _Type(_string, {"type": "string"}),
+    "email": _Type(_email, {"type": "string", "format": "email"}),
+    "int": _Type(_int, {"type": "integer"}),
+    "float": _Type(_float, {"type": "number"}),
+    "bool": _Type(_bool, {"type": "boolean"}),
+    "json": _Type(_parsed, {}),
+    "list": _Type(_list, {"type": "array"}),
+    "date": _Type(_date, {"type": "string", "format": "date"}),
+    "datetime": _Type(_datetime, {"type": "string", "format": "date-time"}),
+}
+"""The types that `@param` knows, by name."""
+
+
+def _at_least(value: Any, bound: Any) -> str | None:
+    return None if value >= bound else f"must be at least {bound}"
+
+
+def _at_most(value: Any, bound: Any) -> str | None:
+    return None if value <= bound else f"must be at most {bound}"
+
+
+def _units(value: Any, count: int) -> str:
+    return ("character" if isinstance(value, str) else "item") + ("" if count == 1 else "s")
+
+
+def _min_length(value: Any, bound: int) -> str | None:
+    return None if len(value) >= bound else f"must have at least {bound} {_units(value, bound)}"
+
+
+def _max_length(value: Any, bound: int) -> str | None:
+    return None if len(value) <= bound else f"must have at most {bound} {_units(value, bound)}"
+
+
+def _pattern(value: Any, pattern: str) -> str | None:
+    return None if re.search(pattern, str(value)) else f"must match the pattern {pattern}"
+
+
+def _enum(value: Any, allowed: Sequence[Any]) -> str | None:
+    return None if value in allowed else f"must be one of: {', '.join(map(str, allowed))}"
+
+
+def _custom(value: Any, check: Callable[[Any], Any]) -> str | None:
+    try:
+        answer = check(value)
+    except ValueError as refusal:
+        return str(refusal) or "is not valid"
+    return "is not valid" if answer is False else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    check: Callable[[Any, Any], str | None]
+    keyword: str | None  # of JSON Schema
+
+
+RULES: Mapping[str, _Rule] = {
+    "min": _Rule(_at_least, "minimum"),
+    "max": _Rule(_at_most, "maximum"),
+    "min_length": _Rule(_min_length, "minLength"),
+    "max_length": _Rule(_max_length, "maxLength"),
+    "pattern": _Rule(_pattern, "pattern"),
+    "enum": _Rule(_enum, "enum"),
+    "custom": _Rule(_custom, None),
+}
+"""The keys that `validation=` knows, besides `message`, which replaces what a refusal says."""
+
+
+def check(parameter: ParameterMetadata, value: Any) -> Any:
+    """One value, coerced to its type and held against its rules.
+
+    Raises:
+        ValidationError: the value is refused; `field` names the parameter.
+    """
+    try:
+        coerced = TYPES[parameter.type].coerce(value)
+        for key, argument in parameter.validation.items():
+            if key != "message" and (refusal := RULES[key].check(coerced, argument)):
+                raise _Refused(refusal)
+    except _Refused as refusal:
+        message = parameter.validation.get("message") or f"Parameter '{parameter.name}' {refusal}"
+        raise ValidationError(message, field=parameter.name) from None
+    return coerced
+
+
+def bind(parameters: Sequence[ParameterMetadata], values: Mapping[str, Any]) -> dict[str, Any]:
+    """All declared parameters with their coerced values; what is not declared is left out.
+
+    A value of None, and an empty string where the type is not string, count as not given, as forms send them.
+
+    Raises:
+        ValidationError: with every refusal in `details["errors"]`, each with its field.
+    """
+    bound: dict[str, Any] = {}
+    errors: list[ValidationError] = []
+    for parameter in parameters:
+        value = values.get(parameter.name)
+        if value is None or (value == "" and (parameter.required or parameter.type != "string")):
+            if parameter.required:
+                errors.append(ValidationError(f"Missing required parameter: {parameter.name}", field=parameter.name))
+            bound[parameter.name] = parameter.default_value
+            continue
+        try:
+            bound[parameter.name] = check(parameter, value)
+        except ValidationError as error:
+            errors.append(error)
+    if errors:
+        raise ValidationError("; ".join(map(str, errors)), field=errors[0].field, details={
+            "errors": [{"field": error.field, "message": error.message} for error in errors]})
+    return bound
+
+
+def json_schema(parameters: Sequence[ParameterMetadata]) -> dict[str, Any]:
+    """The parameters as a JSON Schema (draft 2020-12) of one object."""
+    properties: dict[str, Any] = {}
+    for parameter in parameters:
+        schema: dict[str, Any] = {"title": parameter.label, **TYPES[parameter.type].schema}
+        for key, argument in parameter.validation.items():
+            keyword = RULES[key].keyword if key in RULES else None
+            if keyword:
+                of_list = parameter.type == "list" and keyword in ("minLength", "maxLength")
+                schema[keyword.replace("Length", "Items") if of_list else keyword] = argument
+        if parameter.help_text:
+            schema["description"] = parameter.help_text
+        if parameter.default_value is not None:
+            schema["default"] = parameter.default_value
+        if parameter.data_provider:
+            schema["x-data-provider"] = parameter.data_provider
+        properties[parameter.name] = schema
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "properties": properties,
+            "required": [parameter.name for parameter in parameters if parameter.required]}
+
+
+_OF_ANNOTATION: Mapping[str, str] = {"str": "string", "int": "int", "float": "float", "bool": "bool", "list": "list",
+                                     "dict": "json", "datetime": "datetime", "date": "date"}
+
+
+def _annotated_type(annotation: Any) -> str:
+    """The parameter type of an annotation; by name, because user code may have postponed or virtualised it."""
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        annotation = next((arg for arg in typing.get_args(annotation) if arg is not type(None)), Any)
+    name = annotation if isinstance(annotation, str) else getattr(
+        typing.get_origin(annotation) or annotation, "__name__", "")
+    return _OF_ANNOTATION.get(re.split(r"[\[| ]", name.strip().removeprefix("Optional["))[0].rstrip("]"), "json")
+
+
+def of_signature(signature: inspect.Signature, declared: Sequence[ParameterMetadata]) -> tuple[ParameterMetadata, ...]:
+    """Declared parameters completed by the signature: its defaults, and the parameters only it names.
+
+    The first argument of the function, the context, is not a parameter.
+    """
+    by_name = {parameter.name: parameter for parameter in declared}
+    complete: dict[str, ParameterMetadata] = dict(by_name)
+    for argument in list(signature.parameters.values())[1:]:
+        if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
+            continue
+        has_default = argument.default is not argument.empty
+        known = by_name.get(argument.name)
+        if known is None:
+            complete[argument.name] = ParameterMetadata(
+                name=argument.name, type=_annotated_type(argument.annotation), label=title(argument.name),
+                required=not has_default, default_value=argument.default if has_default else None)
+        elif has_default and known.default_value is None:
+            complete[argument.name] = replace(known, default_value=argument.default)
+    return tuple(complete.values())
+
+
+def title(name: str) -> str:
+    """A label made of a name: `license_sku` becomes `License Sku`."""
+    return name.replace("_", " ").title()

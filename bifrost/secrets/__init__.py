@@ -1,0 +1,1 @@
+"""Secrets: the port in `base`, its adapters beside it."""

@@ -1,0 +1,13 @@
+"""Bifrost on Temporal: the generated workflow around user code, and the activities that its calls become.
+
+    workflow         one run, from its start argument to its result (determinism and replay are explained there)
+    durable_context  what user code calls inside a run
+    environment      the run's clock, dice and waiting
+    activities       what happens outside of runs: begin, checkpoint, integration calls
+    interceptors     who runs for whom, carried from a run to its activities
+    failures         errors across the boundary, whole
+    converter        values across the boundary; the last line of defence for secrets
+    client           connecting, starting, awaiting
+    history          what an execution did, read from its history
+    worker           all of it, serving a task queue
+"""

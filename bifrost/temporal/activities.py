@@ -1,0 +1,138 @@
+"""What happens outside of runs: `begin`, `checkpoint`, secrets located, and every integration call."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.common import RawValue
+
+from bifrost import messages
+from bifrost.errors import IntegrationError, PermissionError, WorkflowException  # noqa: A004 - the name is the guide's
+from bifrost.integrations.registry import ClientPool, unbind
+from bifrost.messages import BeginAnswer, BeginRequest, CheckpointMessage
+from bifrost.models import GLOBAL, Secret
+from bifrost.organizations.base import OrganizationStore
+from bifrost.secrets.base import SecretStore
+from bifrost.temporal import failures
+from bifrost.temporal.interceptors import carried_context
+from bifrost.workspace.live import Workspace
+
+
+class Activities:
+    """The activities of one worker."""
+
+    def __init__(self, workspace: Workspace, organizations: OrganizationStore, secrets: SecretStore,
+                 pool: ClientPool) -> None:
+        self._workspace = workspace
+        self._organizations = organizations
+        self._secrets = secrets
+        self._pool = pool
+
+    def all(self) -> list[Callable[..., Any]]:
+        """What the worker registers."""
+        return [self.begin, self.checkpoint, self.locate_secret, self.call]
+
+    @activity.defn(name=messages.BEGIN)
+    async def begin(self, request: BeginRequest) -> BeginAnswer:
+        """Answer what a new execution runs with, or refuse it.
+
+        Raises:
+            NotFoundError: no such workflow or organization.
+            ConfigurationError: the workflow's file could not be loaded.
+            PermissionError: the organization is inactive.
+        """
+        with _carried():
+            catalog = self._workspace.catalog
+            entry = catalog.workflow(request.workflow)
+            answer = BeginAnswer(
+                revision=catalog.revision, path=entry.path, global_config=dict(self._organizations.global_config()),
+                integrations=sorted(catalog.integrations))
+            if request.org_id is None:
+                return answer
+            organization = self._organizations.get(request.org_id)
+            if not organization.active:
+                raise PermissionError(f"Organization '{organization.id}' is inactive: it starts no executions",
+                                      org_id=organization.id)
+            return answer.model_copy(update={"org_name": organization.name, "tenant_id": organization.tenant_id,
+                                             "config": dict(organization.config)})
+
+    @activity.defn(name=messages.CHECKPOINT)
+    async def checkpoint(self, checkpoint: CheckpointMessage) -> None:
+        """Nothing: that it was scheduled is the point, because its input is then in history."""
+
+    @activity.defn(name=messages.LOCATE_SECRET)
+    async def locate_secret(self, name: str) -> None:
+        """Refuse a secret that neither the organization nor GLOBAL has.
+
+        Raises:
+            KeyError: naming both places.
+        """
+        with _carried():
+            await self._secrets.get(_org_id(), name)
+
+    @activity.defn(dynamic=True)
+    async def call(self, arguments: Sequence[RawValue]) -> Any:
+        """One attempt of an integration call; the activity's type is `<integration>.<method>`."""
+        integration, _, method = activity.info().activity_type.partition(".")
+        with _carried(integration):
+            given = activity.payload_converter().from_payload(arguments[0].payload) if arguments else {}
+            args, kwargs = unbind(await self._with_secrets(given))
+            async with _heartbeats():
+                return await self._pool.call(_org_id(), integration, method, args, kwargs)
+
+    async def _with_secrets(self, value: Any) -> Any:
+        """`value` with every secret handle in it replaced by the secret's value."""
+        if handle := Secret.from_wire(value):
+            if handle.org_id not in (_org_id(), GLOBAL):
+                raise PermissionError(f"The secret '{handle.name}' belongs to another organization")
+            return await self._secrets.get(_org_id(), handle.name)
+        if isinstance(value, dict):
+            return {key: await self._with_secrets(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [await self._with_secrets(item) for item in value]
+        return value
+
+
+def _org_id() -> str | None:
+    context = carried_context.get()
+    return context.org_id if context else None
+
+
+@contextlib.contextmanager
+def _carried(integration: str | None = None) -> Iterator[None]:
+    """Send what goes wrong inside to the run, whole, and say whether it is worth another attempt."""
+    try:
+        yield
+    except Exception as error:
+        retry = failures.may_retry(error)
+        known = isinstance(error, WorkflowException) or type(error).__module__ == "builtins"
+        if integration and not known:  # another library's error means nothing to the run, which cannot import it
+            wrapped = IntegrationError(f"{type(error).__name__}: {error}", integration=integration,
+                                       error_class=f"{type(error).__module__}.{type(error).__qualname__}")
+            raise failures.application_error(wrapped.with_traceback(error.__traceback__), retry=retry) from error
+        raise failures.application_error(error, retry=retry) from error.__cause__
+
+
+@contextlib.asynccontextmanager
+async def _heartbeats() -> AsyncIterator[None]:
+    """Signs of life while a call is under way, so that a lost worker is noticed within seconds."""
+    timeout = activity.info().heartbeat_timeout
+    if not timeout:
+        yield
+        return
+    task = asyncio.create_task(_beat(timeout / 3))
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _beat(interval: timedelta) -> None:
+    while True:
+        activity.heartbeat()
+        await asyncio.sleep(interval.total_seconds())

@@ -1,0 +1,235 @@
+"""What user code calls inside a run. Every call becomes a command in Temporal's history, or touches nothing outside.
+
+Three rules hold here:
+
+* **Order.** A checkpoint is scheduled in the same workflow task as the call that follows it, and before it. So whenever
+  that call runs, the checkpoint is in history. It costs no round trip of its own.
+* **Nothing by accident.** What user code can do wrong (an unknown method, wrong arguments) is refused by the activity, not
+  here: integrations are not pinned to a revision, and a refusal that depends on today's code would differ on replay.
+* **Inert when evicted.** When the SDK drops a cached run, user `finally` blocks still execute; then the SDK refuses every
+  command, and nothing here reaches the outside otherwise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from collections.abc import Callable, Generator, Mapping
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio import workflow
+from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.exceptions import ActivityError, ChildWorkflowError
+
+from bifrost import messages
+from bifrost.context import OrganizationContext, sanitize
+from bifrost.errors import NotFoundError, TimeoutError  # noqa: A004 - the name is the guide's
+from bifrost.integrations.base import BaseIntegration, RetryRules
+from bifrost.integrations.registry import bind
+from bifrost.messages import BeginAnswer, CallContext, CheckpointMessage, LogLine
+from bifrost.models import Caller, OAuthCredentials, Organization, Secret
+from bifrost.record import record
+from bifrost.temporal import failures
+
+MAX_PENDING = 200
+"""How many calls of one execution are under way at once; the server refuses more than 2,000."""
+MAX_LOG_LINES = 200
+"""How many log lines wait for a checkpoint before they are written without one."""
+HEARTBEAT = timedelta(seconds=3)
+"""After this long without a sign of life, a call is made again by another worker."""
+
+CHECKPOINT_KEY = SearchAttributeKey.for_keyword(messages.CHECKPOINT_ATTRIBUTE)
+_LEVELS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50}
+_log = structlog.stdlib.get_logger("bifrost.workflow")
+
+
+class Written:
+    """What `save_checkpoint` answers: it is written already, so awaiting it does nothing."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield  # makes this a generator, as __await__ must be
+
+
+class DurableContext(OrganizationContext):
+    """The context of one run."""
+
+    def __init__(self, *, begun: BeginAnswer, call_context: CallContext, retry_policy: Mapping[str, Any],
+                 classes: Callable[[], Mapping[str, type[BaseIntegration]]]) -> None:
+        org = None if call_context.org_id is None else Organization(
+            call_context.org_id, begun.org_name or call_context.org_id, begun.tenant_id, config=begun.config)
+        super().__init__(org=org, global_config=begun.global_config, execution_id=call_context.execution_id,
+                         caller=Caller(**call_context.caller.model_dump()))
+        self._call_context = call_context
+        self._integrations = begun.integrations
+        self._retry_policy = retry_policy
+        self._classes = classes
+        self._slots = asyncio.Semaphore(MAX_PENDING)
+        self._log_lines: list[LogLine] = []
+        self._unwritten: list[CheckpointMessage] = []
+        self._writing: set[workflow.ActivityHandle[Any]] = set()
+        self._passed: list[str] = []
+        self._proxies: dict[str, IntegrationProxy] = {}
+        self.events: dict[str, list[Any]] = {}
+
+    # --- progress: checkpoints and log lines ---------------------------------------------------------------------
+
+    def log(self, level: str, message: str, data: Mapping[str, Any] | None = None) -> None:
+        level = level.lower() if str(level).lower() in _LEVELS else "info"
+        line = LogLine(at=_now(), level=level, message=sanitize(str(message)),
+                       data=None if data is None else sanitize(dict(data)))
+        self._log_lines.append(line)
+        if not workflow.unsafe.is_replaying():
+            facts = {"execution_id": self.execution_id, "org_id": self.org_id, "workflow": self._call_context.workflow}
+            _log.log(_LEVELS[level], line.message, **facts, **({"data": line.data} if line.data else {}))
+        if len(self._log_lines) >= MAX_LOG_LINES:
+            self._unwritten.append(self._checkpoint(None, None))
+            self.write_progress()
+
+    def save_checkpoint(self, name: str, data: Any = None) -> Written:
+        if not self._unwritten:
+            asyncio.get_running_loop().call_soon(self._yielded)
+        self._unwritten.append(self._checkpoint(str(name), sanitize(data)))
+        self._passed.append(str(name))
+        return Written()
+
+    def _checkpoint(self, name: str | None, data: Any) -> CheckpointMessage:
+        lines, self._log_lines = self._log_lines, []
+        return CheckpointMessage(name=name, data=data, at=_now(), log=lines)
+
+    def write_progress(self) -> None:
+        """Schedule what was not written yet: before a call, when the code yields, and before the run ends."""
+        unwritten, self._unwritten = self._unwritten, []
+        for checkpoint in unwritten:
+            handle = workflow.start_activity(
+                messages.CHECKPOINT, checkpoint, start_to_close_timeout=timedelta(seconds=30),
+                retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200)),
+                summary=checkpoint.name or f"{len(checkpoint.log)} log lines")
+            self._writing.add(handle)
+            handle.add_done_callback(self._writing.discard)
+        if unwritten:
+            workflow.set_current_details("\n".join(f"- [x] {name}" for name in self._passed[-50:]))
+
+    def _yielded(self) -> None:
+        """The code waits for something that is no call: now somebody may look, so say where it stands."""
+        if self._unwritten:
+            self.write_progress()
+            if self._passed:
+                workflow.upsert_search_attributes([CHECKPOINT_KEY.value_set(self._passed[-1])])
+
+    async def finish_writing(self) -> None:
+        """Wait until every checkpoint is recorded as done, so that a closed run shows none as pending."""
+        self.write_progress()
+        if self._writing:
+            await workflow.wait(list(self._writing))
+
+    @property
+    def last_checkpoint(self) -> str | None:
+        """The name of the last checkpoint."""
+        return self._passed[-1] if self._passed else None
+
+    def take_log(self) -> list[LogLine]:
+        """The log lines since the last checkpoint, which the run's end carries."""
+        lines, self._log_lines = self._log_lines, []
+        return lines
+
+    # --- calls ---------------------------------------------------------------------------------------------------
+
+    def get_integration(self, name: str) -> IntegrationProxy:
+        if name not in self._integrations:  # as recorded at the start: the same answer on replay
+            raise NotFoundError.of("Integration", name, self._integrations)
+        if name not in self._proxies:
+            self._proxies[name] = IntegrationProxy(self, name)
+        return self._proxies[name]
+
+    async def call(self, integration: str, method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Make one integration call, as one activity, and answer its result.
+
+        Raises:
+            WorkflowException: what the call raised, of the same class with the same fields.
+        """
+        activity = f"{integration}.{method}"
+        cls = self._classes().get(integration)
+        async with self._slots:
+            self.write_progress()
+            handle = workflow.start_activity(
+                activity, bind(cls, method, args, kwargs), start_to_close_timeout=timedelta(
+                    seconds=cls.timeout_seconds if cls else BaseIntegration.timeout_seconds),
+                heartbeat_timeout=HEARTBEAT, retry_policy=self._retries(cls))
+            try:
+                return record(await handle)
+            except ActivityError as error:
+                raise failures.from_activity(error, activity) from error.cause
+
+    def _retries(self, cls: type[BaseIntegration] | None) -> RetryPolicy:
+        rules = RetryRules.of(self._retry_policy) if self._retry_policy else cls.retry if cls else RetryRules()
+        return RetryPolicy(
+            initial_interval=timedelta(seconds=rules.initial_seconds), backoff_coefficient=rules.factor,
+            maximum_interval=timedelta(seconds=rules.max_seconds), maximum_attempts=rules.max_attempts)
+
+    async def get_secret(self, name: str) -> Secret:
+        """A handle of the secret; that it exists is checked now, its value is read by the call that uses it.
+
+        Raises:
+            KeyError: neither the organization nor GLOBAL has it.
+        """
+        self.write_progress()
+        try:
+            await workflow.execute_local_activity(
+                messages.LOCATE_SECRET, name, start_to_close_timeout=timedelta(seconds=30), summary=name,
+                retry_policy=RetryPolicy(maximum_attempts=5))
+        except ActivityError as error:
+            raise failures.from_activity(error, messages.LOCATE_SECRET) from None
+        return Secret(self.org_id or messages.GLOBAL_SCOPE, name)
+
+    async def get_oauth_connection(self, name: str) -> OAuthCredentials:
+        raise NotFoundError(f"The OAuth connection '{name}' cannot be read in a workflow, whose every value is recorded: "
+                            "read it in the integration that uses it", kind="oauth connection", name=name)
+
+    async def execute_workflow(self, name: str, params: Mapping[str, Any] | None = None) -> Any:
+        self.write_progress()
+        start = messages.StartMessage(org_id=self.org_id, params=dict(params or {}), caller=self._call_context.caller)
+        try:
+            return record(await workflow.execute_child_workflow(name, start))
+        except ChildWorkflowError as error:
+            raise failures.from_activity(error, f"workflow {name}") from error.cause
+
+    # --- waiting -------------------------------------------------------------------------------------------------
+
+    async def wait_for_event(self, name: str, timeout: float | timedelta | None = None) -> Any:  # noqa: ASYNC109 - the guide's
+        bound = timeout if isinstance(timeout, timedelta) or timeout is None else timedelta(seconds=timeout)
+        try:
+            await workflow.wait_condition(lambda: bool(self.events.get(name)), timeout=bound,
+                                          timeout_summary=f"event {name}")
+        except builtins.TimeoutError:
+            seconds = bound.total_seconds() if bound else 0
+            raise TimeoutError(f"The event '{name}' did not come within {seconds:g} seconds", timeout_seconds=seconds,
+                               event=name) from None
+        return self.events[name].pop(0)
+
+
+class IntegrationProxy:
+    """An integration inside a run: every public attribute is a method, and calling it is a durable call."""
+
+    def __init__(self, context: DurableContext, name: str) -> None:
+        self._context = context
+        self._name = name
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        if method.startswith("_"):
+            raise AttributeError(method)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await self._context.call(self._name, method, args, kwargs)
+
+        call.__name__ = method
+        return call
+
+    def __repr__(self) -> str:
+        return f"<integration {self._name}>"
+
+
+def _now() -> str:
+    return workflow.now().isoformat()

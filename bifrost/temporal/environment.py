@@ -1,0 +1,33 @@
+"""A run's clock, dice and waiting, on Temporal: the adapter of `workspace.determinism.RunEnvironment`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from temporalio import workflow
+
+from bifrost.workspace.determinism import RunEnvironment
+
+
+class TemporalEnvironment(RunEnvironment):
+    """The environment of the workflow that is being executed.
+
+    User code's random numbers are a stream of their own: one draw more never shifts an id that the engine draws.
+    """
+
+    def __init__(self) -> None:
+        self.random = workflow.new_random("bifrost.user")
+
+    def now(self) -> datetime:
+        return workflow.now()
+
+    def replaying(self) -> bool:
+        return workflow.unsafe.is_replaying()
+
+    async def wait(self, futures: Any, *, timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:  # noqa: ASYNC109 - asyncio's own
+        return await workflow.wait(futures, timeout=timeout, return_when=return_when)
+
+    def as_completed(self, futures: Any, *, timeout: float | None = None) -> Iterator[Any]:
+        return workflow.as_completed(futures, timeout=timeout)

@@ -1,0 +1,115 @@
+"""Errors across the boundary between runs and activities: the same class with the same fields on the other side.
+
+A `WorkflowException` travels as a Temporal `ApplicationError` whose type is the error's name and whose one detail is its
+`to_dict()`. Temporal's and other people's errors are renamed here, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+from datetime import timedelta
+from typing import Any
+
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, TimeoutType
+from temporalio.exceptions import CancelledError as TemporalCancelledError
+from temporalio.exceptions import TimeoutError as TemporalTimeoutError
+
+from bifrost import errors, redaction
+from bifrost.errors import IntegrationError, TimeoutError, WorkflowException  # noqa: A004 - the name is the guide's
+
+RETRIED_STATUSES = frozenset({408, 425, 429, *range(500, 600)})
+"""HTTP statuses after which the same call may succeed later."""
+
+
+def as_dict(error: BaseException) -> dict[str, Any]:
+    """Any exception as `{"error", "message", "details"}`, without remembered secrets."""
+    if isinstance(error, WorkflowException):
+        described = error.to_dict()
+    else:
+        # A KeyError's text is the repr of its argument; the argument says it better.
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        described = {"error": type(error).__name__, "message": str(text), "details": {}}
+    masked: dict[str, Any] = _masked(described)
+    return masked
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, str):
+        return redaction.mask(value)
+    if isinstance(value, dict):
+        return {str(key): _masked(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_masked(item) for item in value]
+    return value if value is None or isinstance(value, bool | int | float) else redaction.mask(str(value))
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def may_retry(error: BaseException) -> bool:
+    """Whether a call that failed so may succeed when it is made again.
+
+    An `IntegrationError` is judged by its status. One without a status is a network error, unless it wraps another one
+    that has a status: integrations often catch an answer's error and raise their own.
+    """
+    if isinstance(error, IntegrationError):
+        statuses = [link.status_code for link in _chain(error)
+                    if isinstance(link, IntegrationError) and link.status_code is not None]
+        return statuses[0] in RETRIED_STATUSES if statuses else True
+    if isinstance(error, WorkflowException):
+        return isinstance(error, TimeoutError)
+    return isinstance(error, OSError | asyncio.TimeoutError | EOFError)
+
+
+def _retry_after(error: BaseException) -> timedelta | None:
+    seconds = error.details.get("retry_after_seconds") if isinstance(error, WorkflowException) else None
+    return timedelta(seconds=seconds) if isinstance(seconds, int | float) and seconds > 0 else None
+
+
+def application_error(error: BaseException, *, retry: bool) -> ApplicationError:
+    """The error as Temporal carries it, with the traceback and the cause of the original."""
+    described = as_dict(error)
+    carried = ApplicationError(
+        described["message"], described, type=described["error"], non_retryable=not retry,
+        next_retry_delay=_retry_after(error) if retry else None)
+    carried.__cause__ = error.__cause__
+    carried.__suppress_context__ = True
+    return carried.with_traceback(error.__traceback__)
+
+
+def from_activity(error: ActivityError | ChildWorkflowError, what: str) -> BaseException:
+    """What user code sees of a call (or a child workflow) that failed in the end: `what` names it."""
+    cause = error.cause
+    match cause:
+        case ApplicationError():
+            return from_application_error(cause)
+        case TemporalCancelledError():
+            return asyncio.CancelledError(f"{what} was cancelled")
+        case TemporalTimeoutError(type=TimeoutType.HEARTBEAT):
+            return TimeoutError(f"{what} was lost with its worker, in every attempt", operation=what)
+        case TemporalTimeoutError():
+            return TimeoutError(f"{what} did not end in time, in any attempt", operation=what)
+        case _:
+            return WorkflowException(f"{what} failed: {cause or error}", error_type=type(cause or error).__name__)
+
+
+def from_application_error(error: ApplicationError) -> Exception:
+    """The inverse of `application_error`; built-in exceptions come back as themselves."""
+    described = error.details[0] if error.details and isinstance(error.details[0], dict) else {
+        "error": error.type, "message": error.message, "details": {}}
+    built_in = getattr(builtins, str(described.get("error")), None)
+    restored: Exception
+    if not hasattr(errors, str(described.get("error"))) and isinstance(built_in, type) and issubclass(
+            built_in, Exception) and built_in is not UnicodeDecodeError:
+        restored = built_in(described.get("message", ""))
+    else:
+        restored = errors.from_dict(described)
+    if error.cause is not None:
+        restored.__cause__ = from_application_error(error.cause) if isinstance(error.cause, ApplicationError) else error.cause
+    return restored

@@ -1,0 +1,85 @@
+"""A worker: everything in this folder, serving a task queue."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
+
+from bifrost.errors import ConfigurationError
+from bifrost.live import live_pool
+from bifrost.messages import SEARCH_ATTRIBUTES
+from bifrost.organizations.base import OrganizationStore
+from bifrost.secrets.base import SecretStore
+from bifrost.temporal import workflow
+from bifrost.temporal.activities import Activities
+from bifrost.temporal.interceptors import ContextInterceptor
+from bifrost.workspace.live import Workspace
+
+STICKY_TIMEOUT = timedelta(seconds=1)
+"""How long a workflow task waits for the worker that has the run cached; the SDK's 10 s is what a killed worker costs."""
+GRACEFUL_SHUTDOWN = timedelta(seconds=10)
+"""How long calls under way may take to end when a worker is stopped."""
+
+
+async def ensure_search_attributes(client: Client) -> None:
+    """Register Bifrost's search attributes in the namespace, unless they are.
+
+    Raises:
+        ConfigurationError: they are missing, and this client may not register them.
+    """
+    listed = await client.operator_service.list_search_attributes(
+        ListSearchAttributesRequest(namespace=client.namespace))
+    missing = [name for name in SEARCH_ATTRIBUTES if name not in listed.custom_attributes]
+    if not missing:
+        return
+    try:
+        await client.operator_service.add_search_attributes(AddSearchAttributesRequest(
+            namespace=client.namespace,
+            search_attributes=dict.fromkeys(missing, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)))
+    except RPCError as error:
+        if error.status is not RPCStatusCode.ALREADY_EXISTS:  # another worker was quicker
+            names = " ".join(f"--name {name} --type Keyword" for name in missing)
+            raise ConfigurationError(f"The namespace '{client.namespace}' lacks search attributes and this worker may not "
+                                     f"register them ({error}). Run: temporal operator search-attribute create {names}") from error
+
+
+@contextlib.asynccontextmanager
+async def serving(client: Client, workspace: Workspace, organizations: OrganizationStore, secrets: SecretStore, *,
+                  task_queue: str, max_cached_workflows: int = 1000) -> AsyncIterator[Worker]:
+    """Serve the workspace's executions until the block ends.
+
+    Args:
+        client: Made by `client.connect`.
+        workspace: User code.
+        organizations: Tenants.
+        secrets: Their secrets.
+        task_queue: The Temporal task queue.
+        max_cached_workflows: How many runs are kept in memory between their tasks; 0 replays every time.
+
+    Raises:
+        ConfigurationError: the namespace is not set up for Bifrost.
+    """
+    await ensure_search_attributes(client)
+    pool = live_pool(lambda: workspace.catalog.integrations, organizations, secrets)
+    activities = Activities(workspace, organizations, secrets, pool)
+    worker = Worker(
+        client, task_queue=task_queue,
+        workflows=[*(workflow.generate(name, workspace) for name in workspace.catalog.workflows),
+                   workflow.fallback(workspace)],
+        activities=activities.all(), interceptors=[ContextInterceptor()],
+        workflow_runner=UnsandboxedWorkflowRunner(), max_cached_workflows=max_cached_workflows,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+        max_heartbeat_throttle_interval=timedelta(seconds=1), default_heartbeat_throttle_interval=timedelta(seconds=1),
+        workflow_task_poller_behavior=PollerBehaviorAutoscaling(), activity_task_poller_behavior=PollerBehaviorAutoscaling())
+    try:
+        async with worker:
+            yield worker
+    finally:
+        await pool.aclose()

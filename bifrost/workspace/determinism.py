@@ -1,0 +1,168 @@
+"""What a run has in place of the machine, and how it refuses the rest.
+
+A workflow's code is executed again whenever Temporal replays its history, in another process and at another time. So
+the clock, the dice and the waiting come through a `RunEnvironment`, and anything that could answer differently the second
+time is *refused*: it can be imported, because an integration in the same file may use it, but used inside a run it
+raises `DeterminismError` with the line and the cure.
+
+Two phases. While a run's modules are *loading*, refused things stand in for whatever a module does with them at its top
+level (subclass, decorate, annotate, instantiate). Afterwards any use raises.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import sys
+from collections.abc import Iterator
+from contextvars import ContextVar
+from datetime import datetime
+from random import Random
+from types import ModuleType
+from typing import Any, NoReturn
+
+from bifrost.errors import DeterminismError
+
+CURE = "move it into an integration's method, which runs outside the workflow"
+
+
+class RunEnvironment(abc.ABC):
+    """The port through which a run gets what it may not take from the machine."""
+
+    random: Random
+    """User code's own stream of random numbers, the same on replay."""
+
+    @abc.abstractmethod
+    def now(self) -> datetime:
+        """The run's time, aware, in UTC."""
+
+    @abc.abstractmethod
+    def replaying(self) -> bool:
+        """Whether the run is repeating what it did before."""
+
+    @abc.abstractmethod
+    async def wait(self, futures: Any, *, timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:  # noqa: ASYNC109
+        """`asyncio.wait`, in an order that repeats."""
+
+    @abc.abstractmethod
+    def as_completed(self, futures: Any, *, timeout: float | None = None) -> Iterator[Any]:
+        """`asyncio.as_completed`, in an order that repeats."""
+
+
+_current: ContextVar[RunEnvironment | None] = ContextVar("bifrost_run", default=None)
+_loading: ContextVar[bool] = ContextVar("bifrost_run_loading", default=False)
+
+
+def current() -> RunEnvironment | None:
+    """The environment of the run that this code belongs to, or None outside of runs."""
+    return _current.get()
+
+
+@contextlib.contextmanager
+def running(environment: RunEnvironment) -> Iterator[None]:
+    """Everything inside, tasks started there included, belongs to a run."""
+    token = _current.set(environment)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # an evicted run is closed from another context
+            _current.reset(token)
+
+
+@contextlib.contextmanager
+def loading() -> Iterator[None]:
+    """Inside, a run's modules are executed for their definitions."""
+    token = _loading.set(True)
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
+def _user_line() -> str:
+    frame = sys._getframe(1)  # noqa: SLF001 - the way to ask who calls
+    while frame.f_back is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if name == "workspace" or name.startswith("workspace."):
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "workflow code"
+
+
+def refuse(what: str, cure: str = CURE) -> NoReturn:
+    """Refuse `what` to the run that asks for it.
+
+    Raises:
+        DeterminismError: always; names the line and the cure.
+    """
+    line = _user_line()
+    raise DeterminismError(f"{line}: {what} cannot be used inside a workflow, because a replay could not repeat it: {cure}",
+                           what=what, line=line, cure=cure)
+
+
+class RefusedType(abc.ABCMeta):
+    """The type of stand-ins. A stand-in is a class, so that it can be a base, an annotation or in an `except` clause."""
+
+    _what: str
+    _cure: str
+
+    def _deny(cls) -> None:
+        if not _loading.get():
+            refuse(cls._what, cls._cure)
+
+    def __getattr__(cls, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        child = stand_in(f"{cls._what}.{name}", cls._cure)
+        setattr(cls, name, child)
+        return child
+
+    def __call__(cls, *_args: Any, **_kwargs: Any) -> Any:
+        cls._deny()
+        return stand_in(f"{cls._what}(…)", cls._cure)
+
+    def _operate(cls, *_operands: Any) -> Any:
+        cls._deny()
+        return cls
+
+    def _iterate(cls) -> Iterator[Any]:
+        cls._deny()
+        return iter(())
+
+    def _truth(cls) -> bool:
+        cls._deny()
+        return True
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return False
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return cls in subclass.__mro__
+
+    __getitem__ = __or__ = __ror__ = __add__ = __radd__ = __sub__ = __truediv__ = __rtruediv__ = __mod__ = _operate
+    __enter__ = __exit__ = __aenter__ = __aexit__ = __await__ = __anext__ = __contains__ = __len__ = _operate
+    __lt__ = __gt__ = __le__ = __ge__ = __int__ = __float__ = __fspath__ = _operate
+    __iter__ = __aiter__ = _iterate
+    __bool__ = _truth
+
+
+def stand_in(what: str, cure: str = CURE) -> Any:
+    """A stand-in for something a run may import but not use."""
+    name = what.rpartition(".")[2]
+    return RefusedType(name, (Exception,), {"_what": what, "_cure": cure, "__doc__": f"Refused: {what}"})
+
+
+class RefusedModule(ModuleType):
+    """A module that a run may import, and whose every attribute is a stand-in."""
+
+    def __init__(self, name: str, cure: str = CURE) -> None:
+        super().__init__(name)
+        self.__path__: list[str] = []
+        self.__dict__["_cure"] = cure
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        child = stand_in(f"{self.__name__}.{name}", self.__dict__["_cure"])
+        self.__dict__[name] = child
+        return child

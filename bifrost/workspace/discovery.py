@@ -1,0 +1,117 @@
+"""Discovery: import what lies in the prescribed folders, and collect what the decorators recorded.
+
+One broken file never hides the others. The order is that of the paths, so two workers find the same.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from bifrost.decorators import DATA_PROVIDER_ATTRIBUTE, WORKFLOW_ATTRIBUTE
+from bifrost.integrations.base import BaseIntegration, register_integration, registered_integrations
+from bifrost.integrations.registry import BUILT_IN
+from bifrost.models import DataProviderMetadata, WorkflowMetadata
+from bifrost.workspace import finder
+from bifrost.workspace.catalog import Catalog, Failure, WorkflowEntry
+from bifrost.workspace.finder import PACKAGE
+from bifrost.workspace.revision import Revision
+
+FOLDERS = ("integrations", "data_providers", "workflows")
+"""Where discovery looks, in this order: workflows come last because they refer to the others."""
+
+_WORKFLOW_NAME = re.compile(r"@workflow\(\s*(?:name\s*=\s*)?[\"'](\w+)[\"']")
+
+
+def discover(root: Path, revision: Revision) -> Catalog:
+    """Import the workspace at `root` afresh and list what it holds.
+
+    Nothing in the workspace makes this fail: what could not be loaded is in the catalog's `failures`.
+    """
+    finder.install(root)
+    importlib.invalidate_caches()
+    found = _Found()
+    for path in _files(revision):
+        try:
+            module = importlib.import_module(_module_name(path))
+        except BaseException as error:  # user code may raise anything, SystemExit too
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            found.failures.append(_failure(root, path, error, revision.files[path]))
+        else:
+            found.collect(path, module)
+    return Catalog(revision.id, found.workflows, found.data_providers, _integrations(), tuple(found.failures))
+
+
+def _files(revision: Revision) -> Iterator[str]:
+    for folder in FOLDERS:
+        for path in sorted(revision.files):
+            parts = path.split("/")
+            if parts[0] == folder and "lib" not in parts[:-1] and not parts[-1].startswith("_"):
+                yield path
+
+
+def _module_name(path: str) -> str:
+    return ".".join([PACKAGE, *path.removesuffix(".py").split("/")])
+
+
+class _Found:
+    def __init__(self) -> None:
+        self.workflows: dict[str, WorkflowEntry] = {}
+        self.data_providers: dict[str, DataProviderMetadata] = {}
+        self.failures: list[Failure] = []
+
+    def collect(self, path: str, module: ModuleType) -> None:
+        for value in list(vars(module).values()):
+            if getattr(value, "__module__", None) != module.__name__:
+                continue  # imported from elsewhere, where it is collected
+            workflow = getattr(value, WORKFLOW_ATTRIBUTE, None)
+            provider = getattr(value, DATA_PROVIDER_ATTRIBUTE, None)
+            if isinstance(workflow, WorkflowMetadata):
+                self._add(self.workflows, workflow, WorkflowEntry(workflow, path), path)
+            elif isinstance(provider, DataProviderMetadata):
+                self._add(self.data_providers, provider, provider, path)
+            elif isinstance(value, type) and issubclass(value, BaseIntegration) and value.integration_name:
+                register_integration(value.integration_name, value)
+
+    def _add(self, known: dict[str, Any], metadata: WorkflowMetadata | DataProviderMetadata, entry: Any,
+             path: str) -> None:
+        first = known.pop(metadata.name, None)
+        clash = next((failure for failure in self.failures if metadata.name in failure.workflows), None)
+        if first is None and clash is None:
+            known[metadata.name] = entry
+            return
+        other = str((first.metadata if isinstance(first, WorkflowEntry) else first).source) if first else str(clash)
+        self.failures.append(Failure(path, metadata.source.line, f"the name '{metadata.name}' is also defined at {other}; "
+                                     "names must differ", (metadata.name,)))
+
+
+def _failure(root: Path, path: str, error: BaseException, source: str) -> Failure:
+    workflows = tuple(_WORKFLOW_NAME.findall(source))
+    if isinstance(error, SyntaxError) and error.filename:
+        return Failure(_shown(root, error.filename), error.lineno, f"SyntaxError: {error.msg}", workflows)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename).is_relative_to(root.resolve())]
+    reason = f"{type(error).__name__}: {error}"
+    return Failure(_shown(root, frames[-1].filename) if frames else path, frames[-1].lineno if frames else None,
+                   reason, workflows)
+
+
+def _shown(root: Path, filename: str) -> str:
+    path = Path(filename)
+    return path.relative_to(root.resolve()).as_posix() if path.is_relative_to(root.resolve()) else filename
+
+
+def _integrations() -> Mapping[str, type[BaseIntegration]]:
+    """Built-in and registered integrations, without those of a workspace that is no longer loaded."""
+    def is_live(cls: type) -> bool:
+        if cls.__module__.partition(".")[0] != PACKAGE:
+            return True
+        return getattr(sys.modules.get(cls.__module__), cls.__qualname__, None) is cls
+    registered = {name: cls for name, cls in registered_integrations().items() if is_live(cls)}
+    return dict(sorted({**BUILT_IN, **registered}.items()))

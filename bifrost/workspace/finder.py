@@ -1,0 +1,113 @@
+"""Imports of `workspace.*` in the live process, from whichever folder the workspace is.
+
+A folder needs no `__init__.py`. A folder that holds a `workflow.py` also answers for that file's names, so a workflow can be
+imported from its folder: `from workspace.workflows.onboarding.create_user import create_user`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from bifrost.workspace import guard
+
+PACKAGE = "workspace"
+WORKFLOW_FILE = "workflow"
+
+
+def source_path(root: Path, module: str) -> Path | None:
+    """The file or folder of a `workspace.*` module, or None."""
+    path = root.joinpath(*module.split(".")[1:])
+    if path.is_dir():
+        return path
+    file = path.with_name(f"{path.name}.py")
+    return file if file.is_file() else None
+
+
+def is_test(name: str) -> bool:
+    """Whether a module belongs to the workspace's tests, which no run and no worker imports."""
+    parts = name.split(".")[1:]
+    return "tests" in parts or "conftest" in parts or any(part.startswith("test_") for part in parts)
+
+
+def workflow_attribute(package: str, name: str, import_module: Callable[[str], Any]) -> Any:
+    """An attribute that a workflow's folder takes from its `workflow.py`.
+
+    Raises:
+        AttributeError: `workflow.py` has no such name either.
+    """
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return getattr(import_module(f"{package}.{WORKFLOW_FILE}"), name)
+
+
+class _Loader(importlib.abc.InspectLoader):
+    """Executes a workspace module from its source, never from a `.pyc` that an edit within a second could outdate."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get_source(self, fullname: str) -> str:
+        del fullname
+        return self._path.read_text("utf-8") if self._path.is_file() else ""
+
+    def get_filename(self, fullname: str) -> str:
+        del fullname
+        return str(self._path)
+
+    def get_code(self, fullname: str) -> Any:
+        return compile(self.get_source(fullname), str(self._path), "exec", dont_inherit=True)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__dict__["__builtins__"] = guard.GUARDED_BUILTINS
+        if (self._path.parent / f"{WORKFLOW_FILE}.py").is_file() and self._path.name == "__init__.py":
+            vars(module)["__getattr__"] = lambda name: workflow_attribute(
+                module.__name__, name, importlib.import_module)
+        exec(self.get_code(module.__name__), vars(module))  # noqa: S102 - this is the workspace's code
+
+
+class WorkspaceFinder(importlib.abc.MetaPathFinder):
+    """Finds `workspace` and everything below it in one folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> importlib.machinery.ModuleSpec | None:
+        del path, target
+        if fullname.partition(".")[0] != PACKAGE or is_test(fullname):
+            return None
+        found = source_path(self.root, fullname)
+        if found is None:
+            return None
+        if not found.is_dir():
+            return importlib.util.spec_from_file_location(fullname, found, loader=_Loader(found))
+        init = found / "__init__.py"
+        return importlib.util.spec_from_file_location(fullname, init, loader=_Loader(init),
+                                                      submodule_search_locations=[str(found)])
+
+
+def install(root: Path) -> WorkspaceFinder:
+    """Serve `workspace.*` from `root` in this process, in place of the folder served before."""
+    uninstall()
+    finder = WorkspaceFinder(root)
+    sys.meta_path.insert(0, finder)
+    return finder
+
+
+def uninstall() -> None:
+    """Stop serving `workspace.*`, and forget what was imported."""
+    sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, WorkspaceFinder)]
+    forget()
+
+
+def forget() -> None:
+    """Drop every imported workspace module, so that the next import reads the files again."""
+    for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
+        del sys.modules[name]

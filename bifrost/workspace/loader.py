@@ -1,0 +1,155 @@
+"""A revision's modules, executed afresh for one run.
+
+Every run has its own module objects, so a global that one run sets is never seen by another, nor by its own replay. What
+the modules import decides who they get: the same revision's modules, Bifrost's front door, a shim, the real module if it
+only computes, and otherwise a stand-in that is refused on use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from bifrost.decorators import WORKFLOW_ATTRIBUTE
+from bifrost.errors import NotFoundError
+from bifrost.models import WorkflowMetadata
+from bifrost.workspace import determinism, guard, shims, surface
+from bifrost.workspace.finder import PACKAGE, WORKFLOW_FILE, workflow_attribute
+from bifrost.workspace.revision import Revision
+
+_BUILTINS = shims.builtins_for_runs()
+
+
+def _register_nothing(_name: str, _cls: type) -> None:
+    """In a run an integration's file is loaded for its workflow; its classes are registered by the worker."""
+
+
+_front_doors: dict[str, ModuleType] = {}
+_refused: dict[str, ModuleType] = {}
+
+
+def _front_door(name: str) -> ModuleType:
+    """The public surface, under its own or an older name, as a run sees it."""
+    known = _front_doors.get(name)
+    if known is None:
+        surface.serve_aliases()
+        real = importlib.import_module(name)
+        known = _front_doors[name] = ModuleType(name)
+        vars(known).update({public: getattr(real, public) for public in getattr(real, "__all__", ())},
+                           __all__=list(getattr(real, "__all__", ())), __path__=[])
+        if hasattr(known, "register_integration"):
+            vars(known)["register_integration"] = _register_nothing
+        for child in (alias for alias in (*surface.ALIASES, *surface.PACKAGES) if alias.rpartition(".")[0] == name):
+            vars(known)[child.rpartition(".")[2]] = _front_door(child)
+    return known
+
+
+class Namespace:
+    """The modules of one run, loaded from one revision."""
+
+    def __init__(self, revision: Revision) -> None:
+        self._revision = revision
+        self._modules: dict[str, ModuleType] = {}
+        self._builtins = {**_BUILTINS, "__import__": self._import}
+
+    def workflow(self, path: str, name: str) -> WorkflowMetadata:
+        """The workflow `name`, as the file at `path` defines it.
+
+        Raises:
+            NotFoundError: the file does not define it.
+            Exception: whatever executing the file raises.
+        """
+        module = ".".join([PACKAGE, *path.removesuffix(".py").split("/")]).removesuffix(".__init__")
+        with determinism.loading():
+            loaded = self.load(module)
+        defined = {metadata.name: metadata for value in list(vars(loaded).values())
+                   if isinstance(metadata := getattr(value, WORKFLOW_ATTRIBUTE, None), WorkflowMetadata)}
+        if name not in defined:
+            raise NotFoundError.of("Workflow", name, defined, f"It is not in {PACKAGE}/{path}")
+        return defined[name]
+
+    def load(self, name: str) -> ModuleType:
+        """A `workspace.*` module of this run.
+
+        Raises:
+            ModuleNotFoundError: the revision has no such file or folder.
+        """
+        known = self._modules.get(name)
+        if known is not None:
+            return known
+        parent = name.rpartition(".")[0]
+        if parent:
+            self.load(parent)
+        module = self._make(name)
+        self._modules[name] = module
+        try:
+            path = module.__dict__.get("__source__")
+            if path is not None:
+                exec(self._revision.code(path), vars(module))  # noqa: S102 - this is the workspace's code
+        except BaseException:
+            del self._modules[name]
+            raise
+        if parent:
+            setattr(self._modules[parent], name.rpartition(".")[2], module)
+        return module
+
+    def _make(self, name: str) -> ModuleType:
+        relative = "/".join(name.split(".")[1:])
+        module = ModuleType(name)
+        source = f"{relative}.py"
+        if self._revision.has_folder(relative or "."):
+            module.__path__ = [f"{PACKAGE}/{relative}"]
+            source = f"{relative}/__init__.py".removeprefix("/")
+            if f"{relative}/{WORKFLOW_FILE}.py" in self._revision.files:
+                vars(module)["__getattr__"] = lambda attribute: workflow_attribute(name, attribute, self.load)
+        elif source not in self._revision.files:
+            raise ModuleNotFoundError(f"No module named '{name}' in revision {self._revision.id[:12]}", name=name)
+        vars(module).update(
+            __builtins__=self._builtins, __file__=f"{PACKAGE}/{source}",
+            __package__=name if hasattr(module, "__path__") else name.rpartition(".")[0],
+            __source__=source if source in self._revision.files else None)
+        return module
+
+    def _import(self, name: str, globals: Mapping[str, Any] | None = None,  # noqa: A002 - the signature of __import__
+                locals: Mapping[str, Any] | None = None,  # noqa: A002
+                fromlist: Sequence[str] | None = (), level: int = 0) -> ModuleType:
+        del locals
+        target = guard.absolute_name(name, globals, level)
+        guard.check(target, globals, fromlist)
+        module = self._resolve(target)
+        if not fromlist:
+            return self._resolve(target.partition(".")[0])
+        for item in fromlist:
+            child = f"{target}.{item}"
+            if item not in vars(module) and self._is_submodule(child):
+                setattr(module, item, self._resolve(child))
+        return module
+
+    def _is_submodule(self, name: str) -> bool:
+        if name.partition(".")[0] == PACKAGE:
+            path = "/".join(name.split(".")[1:])
+            return self._revision.has_folder(path) or f"{path}.py" in self._revision.files
+        return name in shims.SAFE_MODULES
+
+    def _resolve(self, name: str) -> ModuleType:
+        """Who a run gets for an absolute module name."""
+        top, _, rest = name.partition(".")
+        if top == PACKAGE:
+            return self.load(name)
+        if top in ("bifrost", "engine"):
+            return _front_door(name)
+        if name in shims.MODULES:
+            return shims.MODULES[name]
+        if any(f"{name}.".startswith(f"{safe}.") for safe in shims.SAFE_MODULES):
+            return importlib.import_module(name)
+        parent = self._resolve(name.rpartition(".")[0]) if rest else None
+        module = getattr(parent, "__dict__", {}).get(name.rpartition(".")[2]) if parent else _refused.get(name)
+        if not isinstance(module, ModuleType):
+            module = determinism.RefusedModule(name)
+            if parent:
+                setattr(parent, name.rpartition(".")[2], module)
+            else:
+                _refused[name] = module
+        return module

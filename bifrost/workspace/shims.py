@@ -1,0 +1,286 @@
+"""The standard library as a run sees it: the modules that answer differently each time, made to repeat themselves.
+
+Outside a run a shim answers like the module it stands for, so a value made in a run is an ordinary `datetime`, `UUID` or
+`Random` everywhere. Inside, local time is UTC: workers of a fleet may sit in different time zones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import datetime as real_datetime  # noqa: ICN001 - beside real_time, real_random, …
+import importlib
+import os as real_os
+import random as real_random
+import secrets as real_secrets
+import sys
+import time as real_time
+import uuid as real_uuid
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, ClassVar
+
+from pydantic_core import core_schema
+
+from bifrost.workspace import determinism
+
+SAFE_MODULES = frozenset({
+    "__future__", "abc", "annotationlib", "array", "ast", "base64", "binascii", "bisect", "builtins", "calendar", "cmath",
+    "codecs", "collections", "colorsys", "contextlib", "contextvars", "copy", "copyreg", "csv", "dataclasses", "decimal",
+    "difflib", "dis", "enum", "errno", "fnmatch", "fractions", "functools", "graphlib", "gettext", "hashlib", "heapq", "hmac",
+    "html", "inspect", "ipaddress", "itertools", "json", "keyword", "locale", "logging", "math", "numbers", "operator",
+    "pprint", "quopri", "re", "reprlib", "string", "stringprep", "struct", "textwrap", "token", "tokenize", "traceback",
+    "types", "typing", "unicodedata", "urllib.parse", "warnings", "weakref", "xml", "zlib", "zoneinfo",
+    "annotated_types", "pydantic", "pydantic_core", "typing_extensions",
+})
+"""Modules that compute and do nothing else: a run gets the real ones, and what lies below them."""
+
+
+def _copy_of(module: ModuleType, **replaced: Any) -> ModuleType:
+    copy = ModuleType(module.__name__, module.__doc__)
+    vars(copy).update({name: value for name, value in vars(module).items() if not name.startswith("__")}, **replaced)
+    return copy
+
+
+def _dice() -> real_random.Random:
+    environment = determinism.current()
+    return environment.random if environment else _outside
+
+
+_outside = real_random.SystemRandom()
+
+
+def _now() -> real_datetime.datetime:
+    environment = determinism.current()
+    return environment.now() if environment else real_datetime.datetime.now(real_datetime.UTC)
+
+
+# --- datetime -----------------------------------------------------------------------------------------------------------
+
+
+class _Facade(type):
+    """A class that makes and recognises instances of the real class it stands for."""
+
+    real: type
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, cls.real)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, cls.real)
+
+
+class _Date(real_datetime.date, metaclass=_Facade):
+    real: ClassVar[type] = real_datetime.date
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return real_datetime.date(*args, **kwargs)
+
+    @classmethod
+    def today(cls) -> Any:
+        return _now().date()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.date_schema()
+
+
+class _DateTime(real_datetime.datetime, metaclass=_Facade):
+    real: ClassVar[type] = real_datetime.datetime
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return real_datetime.datetime(*args, **kwargs)  # noqa: DTZ001 - the caller's business
+
+    @classmethod
+    def now(cls, tz: real_datetime.tzinfo | None = None) -> Any:
+        return _now().astimezone(tz) if tz else _now().replace(tzinfo=None)
+
+    @classmethod
+    def utcnow(cls) -> Any:
+        return _now().replace(tzinfo=None)
+
+    @classmethod
+    def today(cls) -> Any:
+        return _now().replace(tzinfo=None)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.datetime_schema()
+
+
+for _facade, _name in ((_Date, "date"), (_DateTime, "datetime")):
+    _facade.__name__ = _facade.__qualname__ = _name
+    _facade.__module__ = "datetime"
+
+
+# --- time ---------------------------------------------------------------------------------------------------------------
+
+
+def _timestamp() -> float:
+    return _now().timestamp()
+
+
+def _timestamp_ns() -> int:
+    delta = _now() - real_datetime.datetime.fromtimestamp(0, real_datetime.UTC)
+    return (delta.days * 86_400 + delta.seconds) * 1_000_000_000 + delta.microseconds * 1_000
+
+
+def _gmtime(seconds: float | None = None) -> real_time.struct_time:
+    return real_time.gmtime(_timestamp() if seconds is None else seconds)
+
+
+def _strftime(format: str, moment: Any = None) -> str:  # noqa: A002 - the parameter's name
+    return real_time.strftime(format, moment if moment is not None else _gmtime())
+
+
+def _asctime(moment: Any = None) -> str:
+    return real_time.asctime(moment if moment is not None else _gmtime())
+
+
+def _ctime(seconds: float | None = None) -> str:
+    return real_time.asctime(_gmtime(seconds))
+
+
+def _sleep(_seconds: float) -> None:
+    determinism.refuse("time.sleep", "write `await asyncio.sleep(...)`, which is a durable timer")
+
+
+# --- uuid, random, secrets ----------------------------------------------------------------------------------------------
+
+
+def _uuid4() -> real_uuid.UUID:
+    return real_uuid.UUID(int=_dice().getrandbits(128), version=4)
+
+
+def _uuid1(node: int | None = None, clock_seq: int | None = None) -> real_uuid.UUID:
+    """RFC 9562 version 1: 100 ns since 1582-10-15, a random clock sequence and, like a privacy-minded host, a random node."""
+    ticks = _timestamp_ns() // 100 + 0x01B21DD213814000
+    sequence = _dice().getrandbits(14) if clock_seq is None else clock_seq
+    return real_uuid.UUID(version=1, fields=(
+        ticks & 0xFFFFFFFF, ticks >> 32 & 0xFFFF, ticks >> 48 & 0x0FFF, sequence >> 8 & 0x3F, sequence & 0xFF,
+        _dice().getrandbits(48) | 1 << 40 if node is None else node))
+
+
+class _Random(real_random.Random):
+    """`random.Random`, seeded from the run where no seed is given."""
+
+    def __init__(self, x: Any = None) -> None:
+        super().__init__(_dice().getrandbits(256) if x is None else x)
+
+
+class _SystemRandom(_Random):
+    def __init__(self, x: Any = None) -> None:
+        del x
+        super().__init__()
+
+    def seed(self, *args: Any, **kwargs: Any) -> None:
+        if not hasattr(self, "_seeded"):
+            self._seeded = True
+            super().seed(*args, **kwargs)
+
+
+def _dice_method(name: str) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(_dice(), name)(*args, **kwargs)
+    call.__name__ = name
+    return call
+
+
+def _random_bytes(count: int | None = None) -> bytes:
+    return _dice().randbytes(32 if count is None else count)
+
+
+def _token_urlsafe(count: int | None = None) -> str:
+    encoded: str = importlib.import_module("base64").urlsafe_b64encode(_random_bytes(count)).decode()
+    return encoded.rstrip("=")
+
+
+# --- the table ----------------------------------------------------------------------------------------------------------
+
+
+def _refused(module: str, names: tuple[str, ...], cure: str = determinism.CURE) -> dict[str, Any]:
+    return {name: determinism.stand_in(f"{module}.{name}", cure) for name in names}
+
+
+async def _wait(fs: Any, *, timeout: float | None = None, return_when: str = asyncio.ALL_COMPLETED) -> Any:  # noqa: ASYNC109
+    environment = determinism.current()
+    wait = environment.wait if environment else asyncio.wait
+    return await wait(fs, timeout=timeout, return_when=return_when)
+
+
+def _as_completed(fs: Any, *, timeout: float | None = None) -> Any:
+    environment = determinism.current()
+    return (environment.as_completed if environment else asyncio.as_completed)(fs, timeout=timeout)
+
+
+_CONFIG_CURE = "read configuration with `context.get_config(...)`"
+_TASK_CURE = "start tasks with `asyncio.create_task` or `asyncio.gather`, and move blocking work into an integration"
+
+
+def _make_os() -> ModuleType:
+    pure = {name: getattr(real_os, name) for name in (
+        "sep", "linesep", "pathsep", "extsep", "curdir", "pardir", "altsep", "name", "fspath", "PathLike", "fsencode", "fsdecode")}
+    shim = determinism.RefusedModule("os")
+    pure_path = determinism.RefusedModule("os.path")
+    vars(pure_path).update({name: getattr(real_os.path, name) for name in (
+        "join", "basename", "dirname", "split", "splitext", "normpath", "isabs", "commonpath", "commonprefix", "sep")})
+    vars(shim).update(pure, path=pure_path, urandom=_random_bytes, getrandom=_random_bytes,
+                      environ=determinism.stand_in("os.environ", _CONFIG_CURE),
+                      getenv=determinism.stand_in("os.getenv", _CONFIG_CURE))
+    return shim
+
+
+def _make_pathlib() -> ModuleType:
+    real = importlib.import_module("pathlib")
+    shim = determinism.RefusedModule("pathlib")
+    vars(shim).update({name: getattr(real, name) for name in ("PurePath", "PurePosixPath", "PureWindowsPath")})
+    return shim
+
+
+def _make_random() -> ModuleType:
+    methods = [name for name in real_random.__all__ if name not in ("Random", "SystemRandom", "seed", "getstate", "setstate")]
+    return _copy_of(real_random, Random=_Random, SystemRandom=_SystemRandom,
+                    **{name: _dice_method(name) for name in [*methods, "seed", "getstate", "setstate"]})
+
+
+MODULES: Mapping[str, ModuleType] = {
+    "datetime": _copy_of(real_datetime, date=_Date, datetime=_DateTime),
+    "time": _copy_of(
+        real_time, time=_timestamp, time_ns=_timestamp_ns, monotonic=_timestamp, monotonic_ns=_timestamp_ns,
+        perf_counter=_timestamp, perf_counter_ns=_timestamp_ns, process_time=_timestamp, process_time_ns=_timestamp_ns,
+        thread_time=_timestamp, thread_time_ns=_timestamp_ns, gmtime=_gmtime, localtime=_gmtime, strftime=_strftime,
+        asctime=_asctime, ctime=_ctime, sleep=_sleep, mktime=importlib.import_module("calendar").timegm),
+    "uuid": _copy_of(real_uuid, uuid4=_uuid4, uuid1=_uuid1, **_refused("uuid", ("getnode",))),
+    "random": _make_random(),
+    "secrets": _copy_of(
+        real_secrets, token_bytes=_random_bytes, token_hex=lambda count=None: _random_bytes(count).hex(),
+        token_urlsafe=_token_urlsafe, choice=_dice_method("choice"), randbelow=_dice_method("randrange"),
+        randbits=_dice_method("getrandbits"), SystemRandom=_SystemRandom),
+    "os": _make_os(),
+    "pathlib": _make_pathlib(),
+    "asyncio": _copy_of(
+        asyncio, wait=_wait, as_completed=_as_completed,
+        **_refused("asyncio", ("to_thread", "run", "Runner", "new_event_loop", "run_coroutine_threadsafe"), _TASK_CURE),
+        **_refused("asyncio", ("open_connection", "start_server", "open_unix_connection", "start_unix_server",
+                               "create_subprocess_exec", "create_subprocess_shell"))),
+    "sys": _copy_of(sys, **_refused("sys", ("argv", "stdin", "exit", "modules"))),
+}
+"""What `import NAME` gives to a run, beside the safe modules; everything else is refused on use."""
+vars(MODULES["os"])["path"].__name__ = "os.path"
+
+
+def builtins_for_runs() -> dict[str, Any]:
+    """Python's builtins as a run has them, without `__import__`."""
+    real_print = builtins.print
+
+    def print_once(*args: Any, **kwargs: Any) -> None:
+        environment = determinism.current()
+        if environment is None or not environment.replaying():
+            real_print(*args, **kwargs)
+
+    def refused(name: str) -> Callable[..., Any]:
+        def call(*_args: Any, **_kwargs: Any) -> Any:
+            determinism.refuse(f"{name}()")
+        return call
+
+    return {**vars(builtins), "print": print_once, **{name: refused(name) for name in ("open", "input", "breakpoint")}}

@@ -1,0 +1,56 @@
+"""What every integration has, and how its retry rules are spelled."""
+
+from __future__ import annotations
+
+from unittest.mock import AsyncMock, MagicMock
+
+import pytest
+
+from bifrost.errors import DefinitionError
+from bifrost.integrations.base import BaseIntegration, RetryRules
+
+
+class Plain(BaseIntegration):
+    """An integration as a user writes it."""
+
+    integration_name = "plain"
+
+    async def authenticate(self) -> str:
+        return await self.get_secret("key")
+
+
+async def test_an_integration_works_with_a_mock_for_its_context():
+    """A user's unit test hands a MagicMock; secrets and configuration come from it, and closing is safe."""
+    context = MagicMock()
+    context.get_secret = AsyncMock(return_value="value")
+    context.get_config.return_value = "https://plain.example"
+    integration = Plain(context)
+    assert await integration.authenticate() == "value"
+    assert integration.get_config("url", "default") == "https://plain.example"
+    context.get_config.assert_called_once_with("url", "default")
+    await integration.aclose()
+
+
+def test_an_integration_must_say_how_it_authenticates():
+    """A class without `authenticate` cannot be made."""
+    with pytest.raises(TypeError, match="authenticate"):
+        type("Lacking", (BaseIntegration,), {})(MagicMock())
+
+
+@pytest.mark.parametrize("policy", [
+    {"max_attempts": 7, "backoff": 3, "backoff_seconds": 5, "max_backoff_seconds": 50},
+    {"maxAttempts": 7, "backoffMultiplier": 3, "backoffSeconds": 5, "maxBackoffSeconds": 50},
+    {"max_attempts": 7, "backoff_multiplier": 3, "backoff_seconds": 5, "max_backoff_seconds": 50}])
+def test_every_spelling_of_a_retry_policy_means_the_same(policy):
+    """All spellings seen in users' code are read; what is not given has its default."""
+    assert RetryRules.of(policy) == RetryRules(max_attempts=7, initial_seconds=5, factor=3, max_seconds=50)
+    assert RetryRules.of({}) == RetryRules()
+
+
+@pytest.mark.parametrize(("policy", "message"), [
+    ({"attempts": 3}, "Unknown retry_policy key 'attempts'; known: backoff"), ({"max_attempts": 0}, "max_attempts >= 1"),
+    ({"backoff": 0.5}, "backoff >= 1"), ({"backoff_seconds": 0}, "backoff_seconds > 0")])
+def test_a_retry_policy_that_cannot_work_is_refused(policy, message):
+    """Unknown keys and numbers out of range are refused where they are written."""
+    with pytest.raises(DefinitionError, match=message):
+        RetryRules.of(policy)

@@ -1,0 +1,71 @@
+"""Settings come from the environment, once, and can be handed on."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from bifrost.errors import ConfigurationError
+from bifrost.settings import VARIABLES, Settings
+
+OTHERS = {"workspace": Path("w"), "organizations": Path("o"), "revisions": Path("r"), "log_level": "debug", "log_format": "json"}
+
+
+def test_every_setting_has_a_variable() -> None:
+    """No setting is without its environment variable, and none is read twice."""
+    assert VARIABLES.keys() == {field.name for field in dataclasses.fields(Settings)}
+    assert len(set(VARIABLES.values())) == len(VARIABLES)
+
+
+def test_every_setting_has_a_line_of_documentation() -> None:
+    """The class says what each variable is for."""
+    for name, variable in VARIABLES.items():
+        assert f"{name}: `{variable}`" in (Settings.__doc__ or "")
+
+
+def test_without_variables_there_are_defaults() -> None:
+    """An empty environment is a valid one, and an empty variable counts as unset."""
+    assert Settings.from_environment({}) == Settings()
+    assert Settings.from_environment(dict.fromkeys(VARIABLES.values(), " ")) == Settings()
+
+
+def test_the_process_environment_is_read_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`from_environment` reads what is set when it is called."""
+    monkeypatch.setenv("BIFROST_TASK_QUEUE", "night-shift")
+    assert Settings.from_environment().task_queue == "night-shift"
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_each_variable_sets_its_setting(name: str) -> None:
+    """A variable sets exactly one setting, of the right type, without the spaces around it."""
+    expected = OTHERS.get(name, f"a value of {name}")
+    assert Settings.from_environment({VARIABLES[name]: f" {expected} "}) == dataclasses.replace(Settings(), **{name: expected})
+
+
+def test_settings_survive_the_way_to_another_process() -> None:
+    """`to_environment` and `from_environment` are inverses."""
+    settings = Settings(**{name: OTHERS.get(name, f"a value of {name}") for name in VARIABLES})
+    assert Settings.from_environment(settings.to_environment()) == settings
+    assert Settings.from_environment(Settings().to_environment()) == Settings()
+
+
+@pytest.mark.parametrize(("variable", "value", "known"), [
+    ("BIFROST_LOG_LEVEL", "chatty", "debug, info, warning, error"), ("BIFROST_LOG_FORMAT", "xml", "auto, console, json")])
+def test_a_value_that_cannot_be_is_refused(variable: str, value: str, known: str) -> None:
+    """The error names the variable, its value and what it may be."""
+    with pytest.raises(ConfigurationError, match=f"{variable} is '{value}'; it must be one of: {known}") as caught:
+        Settings.from_environment({variable: value})
+    assert caught.value.config_key == variable
+
+
+def test_choices_may_be_in_capitals() -> None:
+    """`INFO` and `info` are the same level."""
+    assert Settings.from_environment({"BIFROST_LOG_LEVEL": "WARNING", "BIFROST_LOG_FORMAT": "JSON"}) == Settings(
+        log_level="warning", log_format="json")
+
+
+def test_the_token_is_not_shown() -> None:
+    """Settings can be printed."""
+    assert "hunter2" not in repr(Settings(vault_token="hunter2"))

@@ -1,0 +1,1 @@
+"""What only `weekly_license_audit` needs."""

@@ -1,0 +1,1 @@
+"""What only `create_m365_user` needs."""

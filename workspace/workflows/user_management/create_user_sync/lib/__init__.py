@@ -1,0 +1,1 @@
+"""What only `create_user_sync` needs."""
