@@ -44,7 +44,7 @@ def param(name: str, type: str, label: str | None = None, required: bool = False
 
     Args:
         name: The argument's name in the function.
-        type: One of `string`, `email`, `int`, `float`, `bool`, `json`, `list`, `date`, `datetime`.
+        type: One of `string`, `email`, `int`, `float`, `bool`, `json`, `list`, `date`, `datetime`, `any`.
         label: What a form shows; the name in title case by default.
         required: Whether a call without a value is refused.
         validation: Rules: `min`, `max`, `min_length`, `max_length`, `pattern`, `enum`, `custom` (a function of the value

@@ -86,5 +86,6 @@ def configure(settings: Settings) -> None:
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(), wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False)
+    logging.getLogger("temporalio.activity").setLevel(logging.ERROR)  # a failed attempt has a line of our own
     logging.captureWarnings(capture=True)
     sys.excepthook = _log_uncaught

@@ -207,3 +207,6 @@ class Secret:
 
     def __hash__(self) -> int:
         return hash((self.org_id, self.name))
+
+    def __bool__(self) -> bool:
+        return True

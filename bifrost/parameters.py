@@ -122,8 +122,9 @@ TYPES: Mapping[str, _Type] = {
     "list": _Type(_list, {"type": "array"}),
     "date": _Type(_date, {"type": "string", "format": "date"}),
     "datetime": _Type(_datetime, {"type": "string", "format": "date-time"}),
+    "any": _Type(lambda value: value, {}),
 }
-"""The types that `@param` knows, by name."""
+"""The types that `@param` knows, by name. `any` takes what it is given; `json` reads a string as JSON."""
 
 
 def _at_least(value: Any, bound: Any) -> str | None:
@@ -255,7 +256,7 @@ def _annotated_type(annotation: Any) -> str:
         annotation = next((arg for arg in typing.get_args(annotation) if arg is not type(None)), Any)
     name = annotation if isinstance(annotation, str) else getattr(
         typing.get_origin(annotation) or annotation, "__name__", "")
-    return _OF_ANNOTATION.get(re.split(r"[\[| ]", name.strip().removeprefix("Optional["))[0].rstrip("]"), "json")
+    return _OF_ANNOTATION.get(re.split(r"[\[| ]", name.strip().removeprefix("Optional["))[0].rstrip("]"), "any")
 
 
 def of_signature(signature: inspect.Signature, declared: Sequence[ParameterMetadata]) -> tuple[ParameterMetadata, ...]:

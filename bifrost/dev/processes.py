@@ -102,7 +102,7 @@ class ServerProcess:
         while (remaining := deadline - loop.time()) > 0:
             if self._process is None or self._process.returncode is not None:
                 status = "was not started" if self._process is None else f"ended with status {self._process.returncode}"
-                raise ConfigurationError(f"{self.name} {status}. {self._log_tail()}")
+                raise ConfigurationError(f"{self.name} {status}. {self.log_tail()}")
             try:
                 if await asyncio.wait_for(check(), min(remaining, _CHECK_SECONDS)):
                     return
@@ -110,7 +110,17 @@ class ServerProcess:
                 answer = f"{type(error).__name__} {error}".strip()
             await asyncio.sleep(_POLL_SECONDS)
         raise TimeoutError(f"{self.name} did not answer within {timeout:g} seconds (the last check: {answer}). "
-                           f"{self._log_tail()}", timeout)
+                           f"{self.log_tail()}", timeout)
+
+    async def wait(self) -> int:
+        """Wait until the process ends; answers its exit status, or minus the number of the signal that ended it.
+
+        Raises:
+            ConfigurationError: it was never started.
+        """
+        if self._process is None:
+            raise ConfigurationError(f"{self.name} was not started")
+        return await self._process.wait()
 
     async def stop(self) -> None:
         """End the process: SIGTERM, and SIGKILL if it has not ended 10 seconds later. No error if it does not run."""
@@ -133,7 +143,8 @@ class ServerProcess:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, number)
 
-    def _log_tail(self) -> str:
+    def log_tail(self) -> str:
+        """The last lines of its log, masked, under a heading that names the file."""
         if not self.log_file.exists():
             return "It left no log."
         with self.log_file.open("rb") as log:

@@ -147,8 +147,7 @@ class TemporalServer:
         """Whether the namespace exists with its search attributes; sets its retention on the way."""
         client = await Client.connect(self.address, namespace=self.namespace)
         service = client.workflow_service
-        if not await client.service_client.check_health():
-            return False
+        healthy = await client.service_client.check_health()
         described = await service.describe_namespace(DescribeNamespaceRequest(namespace=self.namespace))
         if described.config.workflow_execution_retention_ttl.ToTimedelta() != RETENTION:
             retention = Duration()
@@ -158,4 +157,4 @@ class TemporalServer:
             return False  # asked again, so that what counts is what the server says
         listed = await client.operator_service.list_search_attributes(
             ListSearchAttributesRequest(namespace=self.namespace))
-        return set(SEARCH_ATTRIBUTES) <= set(listed.custom_attributes)
+        return healthy and set(SEARCH_ATTRIBUTES) <= set(listed.custom_attributes)

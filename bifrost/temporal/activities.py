@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
+import structlog
 from temporalio import activity
 from temporalio.common import RawValue
 
@@ -21,6 +22,8 @@ from bifrost.secrets.base import SecretStore
 from bifrost.temporal import failures
 from bifrost.temporal.interceptors import carried_context
 from bifrost.workspace.live import Workspace
+
+_log = structlog.stdlib.get_logger("bifrost.activity")
 
 
 class Activities:
@@ -110,6 +113,9 @@ def _carried(integration: str | None = None) -> Iterator[None]:
         yield
     except Exception as error:
         retry = failures.may_retry(error)
+        info = activity.info()
+        _log.warning("call failed", activity=info.activity_type, attempt=info.attempt, execution_id=info.workflow_id,
+                     may_retry=retry, error=failures.as_dict(error))
         known = isinstance(error, WorkflowException) or type(error).__module__ == "builtins"
         if integration and not known:  # another library's error means nothing to the run, which cannot import it
             wrapped = IntegrationError(f"{type(error).__name__}: {error}", integration=integration,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter, pydantic_data_converter
@@ -28,18 +28,20 @@ from bifrost.errors import ValidationError
 from bifrost.models import Secret
 
 
+class _JSON(PydanticJSONPlainPayloadConverter):
+    def to_payload(self, value: Any) -> Payload | None:
+        try:
+            return Payload(metadata={"encoding": b"json/plain"}, data=to_json(value, fallback=_otherwise))
+        except PydanticSerializationError as error:
+            raise ValidationError(
+                f"A value cannot be stored: {str(error).removeprefix('Error serializing to JSON: ')}. Arguments and results are "
+                "JSON: dictionaries, lists, strings, numbers, dates, pydantic models, dataclasses") from None
+
+
 def _otherwise(value: Any) -> Any:
     if isinstance(value, Secret):
         return value.to_wire()
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value).decode("utf-8", "backslashreplace")
-    raise ValidationError(f"A value of type {type(value).__module__}.{type(value).__qualname__} cannot be stored: results and "
-                          "arguments are JSON (dictionaries, lists, strings, numbers, dates, pydantic models, dataclasses)")
-
-
-class _JSON(PydanticJSONPlainPayloadConverter):
-    def to_payload(self, value: Any) -> Payload | None:
-        return Payload(metadata={"encoding": b"json/plain"}, data=to_json(value, fallback=_otherwise))
+    raise TypeError(f"{type(value).__module__}.{type(value).__qualname__} is no JSON")
 
 
 class _Converter(CompositePayloadConverter):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from datetime import timedelta
 from typing import Any
@@ -21,7 +22,7 @@ from typing import Any
 import structlog
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
-from temporalio.exceptions import ActivityError, ChildWorkflowError
+from temporalio.exceptions import FailureError
 
 from bifrost import messages
 from bifrost.context import OrganizationContext, sanitize
@@ -71,6 +72,7 @@ class DurableContext(OrganizationContext):
         self._unwritten: list[CheckpointMessage] = []
         self._writing: set[workflow.ActivityHandle[Any]] = set()
         self._passed: list[str] = []
+        self._counts: Counter[str] = Counter()
         self._proxies: dict[str, IntegrationProxy] = {}
         self.events: dict[str, list[Any]] = {}
 
@@ -104,13 +106,20 @@ class DurableContext(OrganizationContext):
         unwritten, self._unwritten = self._unwritten, []
         for checkpoint in unwritten:
             handle = workflow.start_activity(
-                messages.CHECKPOINT, checkpoint, start_to_close_timeout=timedelta(seconds=30),
+                messages.CHECKPOINT, checkpoint, activity_id=self._checkpoint_id(checkpoint.name),
+                start_to_close_timeout=timedelta(seconds=30),
                 retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200)),
                 summary=checkpoint.name or f"{len(checkpoint.log)} log lines")
             self._writing.add(handle)
             handle.add_done_callback(self._writing.discard)
         if unwritten:
             workflow.set_current_details("\n".join(f"- [x] {name}" for name in self._passed[-50:]))
+
+    def _checkpoint_id(self, name: str | None) -> str:
+        """The activity's id, by which Temporal's own tools name the checkpoint; a repeated name gets a number."""
+        shown = f"checkpoint:{name}" if name else "log"
+        self._counts[shown] += 1
+        return shown if self._counts[shown] == 1 else f"{shown}-{self._counts[shown]}"
 
     def _yielded(self) -> None:
         """The code waits for something that is no call: now somebody may look, so say where it stands."""
@@ -160,8 +169,8 @@ class DurableContext(OrganizationContext):
                 heartbeat_timeout=HEARTBEAT, retry_policy=self._retries(cls))
             try:
                 return record(await handle)
-            except ActivityError as error:
-                raise failures.from_activity(error, activity) from error.cause
+            except FailureError as error:
+                raise failures.of_call(error, activity) from error.cause
 
     def _retries(self, cls: type[BaseIntegration] | None) -> RetryPolicy:
         rules = RetryRules.of(self._retry_policy) if self._retry_policy else cls.retry if cls else RetryRules()
@@ -180,8 +189,8 @@ class DurableContext(OrganizationContext):
             await workflow.execute_local_activity(
                 messages.LOCATE_SECRET, name, start_to_close_timeout=timedelta(seconds=30), summary=name,
                 retry_policy=RetryPolicy(maximum_attempts=5))
-        except ActivityError as error:
-            raise failures.from_activity(error, messages.LOCATE_SECRET) from None
+        except FailureError as error:
+            raise failures.of_call(error, messages.LOCATE_SECRET) from None
         return Secret(self.org_id or messages.GLOBAL_SCOPE, name)
 
     async def get_oauth_connection(self, name: str) -> OAuthCredentials:
@@ -193,8 +202,8 @@ class DurableContext(OrganizationContext):
         start = messages.StartMessage(org_id=self.org_id, params=dict(params or {}), caller=self._call_context.caller)
         try:
             return record(await workflow.execute_child_workflow(name, start))
-        except ChildWorkflowError as error:
-            raise failures.from_activity(error, f"workflow {name}") from error.cause
+        except FailureError as error:
+            raise failures.of_call(error, f"workflow {name}") from error.cause
 
     # --- waiting -------------------------------------------------------------------------------------------------
 

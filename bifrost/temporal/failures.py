@@ -11,7 +11,7 @@ import builtins
 from datetime import timedelta
 from typing import Any
 
-from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, TimeoutType
+from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, FailureError, TimeoutType
 from temporalio.exceptions import CancelledError as TemporalCancelledError
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
@@ -83,9 +83,10 @@ def application_error(error: BaseException, *, retry: bool) -> ApplicationError:
     return carried.with_traceback(error.__traceback__)
 
 
-def from_activity(error: ActivityError | ChildWorkflowError, what: str) -> BaseException:
+def of_call(error: FailureError, what: str) -> BaseException:
     """What user code sees of a call (or a child workflow) that failed in the end: `what` names it."""
-    cause = error.cause
+    # A local activity's failure comes without an ActivityError around it.
+    cause = error.cause if isinstance(error, ActivityError | ChildWorkflowError) else error
     match cause:
         case ApplicationError():
             return from_application_error(cause)

@@ -26,7 +26,7 @@ from typing import Any, cast
 from pydantic import ValidationError as InvalidMessage
 from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy, SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 
 from bifrost import messages, parameters
 from bifrost.errors import TimeoutError, ValidationError  # noqa: A004 - the name is the guide's
@@ -53,6 +53,7 @@ class Run:
 
     def __init__(self) -> None:
         self.call_context: CallContext | None = None  # read by the interceptor, for the activities' header
+        self._context: DurableContext | None = None
         self._events: dict[str, list[Any]] = {}
 
     @workflow.signal(dynamic=True)
@@ -67,8 +68,8 @@ class Run:
         Raises:
             ApplicationError: the run failed; carries the error as `failures.application_error` does.
         """
-        outcome = ExecutionStatus.FAILED
-        context: DurableContext | None = None
+        encoded: Any = None
+        failure: BaseException | None = None
         try:
             with _user_code():
                 start = _parse(argument)
@@ -76,20 +77,22 @@ class Run:
             revision = self.workspace.revisions.get(begun.revision)
             with _user_code(), determinism.running(TemporalEnvironment()):
                 metadata = Namespace(revision).workflow(begun.path, workflow.info().workflow_type)
-                context = self._context(begun, metadata)
+                self._context = self._context_of(begun, metadata)
                 async with _deadline(metadata.timeout_seconds):
-                    result = await _call(metadata, context, start)
+                    result = await _call(metadata, self._context, start)
                 encoded = workflow.payload_converter().to_payload(result)
                 outcome = _outcome_of(result)
-            return RawValue(encoded)
+        except ApplicationError as error:
+            outcome, failure = ExecutionStatus.FAILED, error
         except _RunTimeout as error:
-            outcome = ExecutionStatus.TIMEOUT
-            raise failures.application_error(error.reason, retry=False) from None
-        except asyncio.CancelledError:
-            outcome = ExecutionStatus.CANCELLED
-            raise
-        finally:  # on eviction the first command in here is refused by the SDK, which ends it
-            await _close(context, outcome)
+            outcome, failure = ExecutionStatus.TIMEOUT, failures.application_error(error.reason, retry=False)
+        except asyncio.CancelledError as error:
+            outcome, failure = ExecutionStatus.CANCELLED, error
+        # Not in a `finally`: an engine error repeats the task, and must close nothing.
+        await self._close(outcome)
+        if failure:
+            raise failure
+        return RawValue(encoded)
 
     async def _begin(self, start: StartMessage) -> BeginAnswer:
         info = workflow.info()
@@ -103,8 +106,8 @@ class Run:
                 messages.BEGIN, BeginRequest(workflow=info.workflow_type, org_id=org_id), result_type=BeginAnswer,
                 start_to_close_timeout=timedelta(seconds=30), retry_policy=RetryPolicy(
                     initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5)))
-        except ActivityError as error:
-            refusal = failures.from_activity(error, messages.BEGIN)
+        except FailureError as error:
+            refusal = failures.of_call(error, messages.BEGIN)
             if isinstance(refusal, asyncio.CancelledError):
                 raise refusal from None
             raise failures.application_error(refusal, retry=False) from None
@@ -113,12 +116,27 @@ class Run:
             *([_ORG.value_set(org_id)] if org_id else [])])
         return begun
 
-    def _context(self, begun: BeginAnswer, metadata: WorkflowMetadata) -> DurableContext:
+    def _context_of(self, begun: BeginAnswer, metadata: WorkflowMetadata) -> DurableContext:
         assert self.call_context is not None, "begin comes first"
         context = DurableContext(begun=begun, call_context=self.call_context, retry_policy=metadata.retry_policy,
                                  classes=lambda: self.workspace.catalog.integrations)
         context.events = self._events
         return context
+
+    async def _close(self, outcome: ExecutionStatus) -> None:
+        """The last flush: what a reader finds when the run has ended, in history before its end.
+
+        The first line is a command on purpose: a run that is being evicted (which looks like a cancellation) is stopped by
+        the SDK there, before it waits for anything.
+        """
+        attributes = [_OUTCOME.value_set(outcome)]
+        if self._context and self._context.last_checkpoint:
+            attributes.append(CHECKPOINT_KEY.value_set(self._context.last_checkpoint))
+        workflow.upsert_search_attributes(attributes)
+        if self._context:
+            await self._context.finish_writing()
+            if lines := self._context.take_log():
+                workflow.upsert_memo({messages.LOG_MEMO: [line.model_dump(exclude_none=True) for line in lines]})
 
 
 def _value(raw: RawValue) -> Any:
@@ -149,18 +167,6 @@ async def _call(metadata: WorkflowMetadata, context: DurableContext, start: Star
 def _outcome_of(result: Any) -> ExecutionStatus:
     failed = isinstance(result, dict) and result.get("success") is False
     return ExecutionStatus.COMPLETED_WITH_ERRORS if failed else ExecutionStatus.SUCCESS
-
-
-async def _close(context: DurableContext | None, outcome: ExecutionStatus) -> None:
-    """The last flush: what a reader finds when the run has ended, in the same workflow task as its end."""
-    attributes = [_OUTCOME.value_set(outcome)]
-    if context:
-        await context.finish_writing()
-        if context.last_checkpoint:
-            attributes.append(CHECKPOINT_KEY.value_set(context.last_checkpoint))
-        if lines := context.take_log():
-            workflow.upsert_memo({messages.LOG_MEMO: [line.model_dump(exclude_none=True) for line in lines]})
-    workflow.upsert_search_attributes(attributes)
 
 
 class _RunTimeout(BaseException):

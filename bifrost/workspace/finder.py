@@ -56,7 +56,7 @@ class _Loader(importlib.abc.InspectLoader):
 
     def get_source(self, fullname: str) -> str:
         del fullname
-        return self._path.read_text("utf-8") if self._path.is_file() else ""
+        return self._path.read_text("utf-8") if self._path.is_file() else ""  # a folder without __init__.py
 
     def get_filename(self, fullname: str) -> str:
         del fullname
@@ -89,8 +89,13 @@ class WorkspaceFinder(importlib.abc.MetaPathFinder):
         if not found.is_dir():
             return importlib.util.spec_from_file_location(fullname, found, loader=_Loader(found))
         init = found / "__init__.py"
-        return importlib.util.spec_from_file_location(fullname, init, loader=_Loader(init),
-                                                      submodule_search_locations=[str(found)])
+        if init.is_file():
+            return importlib.util.spec_from_file_location(fullname, init, loader=_Loader(init),
+                                                          submodule_search_locations=[str(found)])
+        # Without an origin, as other tools expect of a folder that is a package without a file.
+        spec = importlib.machinery.ModuleSpec(fullname, _Loader(init), is_package=True)
+        spec.submodule_search_locations = [str(found)]
+        return spec
 
 
 def install(root: Path) -> WorkspaceFinder:

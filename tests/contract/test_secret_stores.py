@@ -12,7 +12,12 @@ import pytest
 from bifrost import redaction
 from bifrost.dev.ports import free_port
 from bifrost.dev.vault_server import VaultServer
-from bifrost.errors import ConfigurationError, IntegrationError, PermissionError, ValidationError
+from bifrost.errors import (
+    ConfigurationError,
+    IntegrationError,
+    PermissionError,  # noqa: A004 - the name is the guide's
+    ValidationError,
+)
 from bifrost.models import GLOBAL
 from bifrost.secrets.base import SecretStore
 from bifrost.secrets.memory import MemorySecrets

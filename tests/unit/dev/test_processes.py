@@ -15,7 +15,7 @@ import pytest
 from bifrost import redaction
 from bifrost.dev import processes
 from bifrost.dev.processes import ServerProcess
-from bifrost.errors import ConfigurationError, TimeoutError
+from bifrost.errors import ConfigurationError, TimeoutError  # noqa: A004 - the name is the guide's
 
 SLEEP = "import time; print('up', flush=True); time.sleep(600)"
 STUBBORN = ("import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)")
@@ -159,8 +159,16 @@ async def test_one_that_the_system_refuses_to_start_is_reported(tmp_path: Path, 
 
 async def test_waiting_for_one_that_was_not_started_is_refused(tmp_path: Path) -> None:
     """`wait_ready` comes after `start`."""
-    with pytest.raises(ConfigurationError, match="served was not started. It left no log"):
+    with pytest.raises(ConfigurationError, match=r"served was not started\. It left no log"):
         await _server(tmp_path, SLEEP).wait_ready(_never)
+
+
+async def test_ending_one_that_was_not_started_is_no_error(tmp_path: Path) -> None:
+    """`stop` and `kill` are safe in every state."""
+    server = _server(tmp_path, SLEEP)
+    await server.stop()
+    await server.kill()
+    assert server.pid is None
 
 
 async def test_one_that_never_answers_is_given_up(tmp_path: Path) -> None:
@@ -170,7 +178,7 @@ async def test_one_that_never_answers_is_given_up(tmp_path: Path) -> None:
 
     server = await _server(tmp_path, SLEEP).start()
     await server.wait_ready(_says(server, "up"))
-    with pytest.raises(TimeoutError, match="did not answer within 0.2 seconds .the last check: ConnectionRefusedError nobody there") as caught:
+    with pytest.raises(TimeoutError, match=r"within 0\.2 seconds \(the last check: ConnectionRefusedError nobody there\)") as caught:
         await server.wait_ready(refused, timeout=0.2)
     assert caught.value.timeout_seconds == 0.2
     assert str(caught.value).endswith(f"The end of {server.log_file}:\nup")

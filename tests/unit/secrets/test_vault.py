@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import warnings
-
-from bifrost.secrets import vault
 from bifrost.secrets.vault import VaultSecrets
 from bifrost.settings import Settings
 
@@ -22,10 +18,3 @@ def test_the_prefix_may_be_empty_or_have_slashes_around() -> None:
     assert bare.place("acme", "a") == "kv/acme/a"
     deep = VaultSecrets.from_settings(Settings(vault_token="t", vault_prefix="/msp/bifrost/"))
     assert deep.place("acme", "a") == "secret/msp/bifrost/acme/a"
-
-
-def test_importing_it_warns_of_nothing() -> None:
-    """The libraries below may warn when they are imported; that is not the user's business."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        importlib.reload(vault)
