@@ -1,0 +1,117 @@
+"""`bifrost worker`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+
+import click
+import structlog
+import watchfiles
+from temporalio.client import Client
+
+from bifrost.cli import parts
+from bifrost.errors import ConfigurationError
+from bifrost.organizations.yaml import YamlOrganizations
+from bifrost.secrets.vault import VaultSecrets
+from bifrost.settings import Settings
+from bifrost.temporal import client as executions
+from bifrost.temporal.worker import serving
+from bifrost.workspace.live import Workspace
+from bifrost.workspace.revision import SHORT
+
+_log = structlog.stdlib.get_logger("bifrost.worker")
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
+"""How long to wait before Temporal is asked again, in seconds."""
+
+
+@click.command()
+@click.option("--reload", is_flag=True, help="Follow edits of the workspace; runs in flight keep their code.")
+def worker(reload: bool) -> None:
+    """Serve the workspace's executions until stopped (Ctrl-C or SIGTERM; calls under way may end)."""
+    _fix_hash_seed()
+    read = parts.settings()
+    parts.run(_serve(read, reload=reload))
+
+
+def _fix_hash_seed() -> None:
+    """Run under a fixed hash seed, so that sets of strings have one order in every worker; see DESIGN of replay."""
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, "-m", "bifrost", *sys.argv[1:]])  # noqa: S606 - the same program
+
+
+async def _serve(read: Settings, *, reload: bool) -> None:
+    stopped = _stop_signals()
+    workspace = parts.workspace(read)
+    parts.warn_of_failures(workspace.catalog)
+    organizations = YamlOrganizations(read.organizations)
+    organizations.all()  # a mistake in there is said now, not by the first execution
+    client = await _connected(stopped)
+    if client is None:
+        return
+    async with serving(client, workspace, organizations, VaultSecrets.from_settings(read), task_queue=read.task_queue):
+        _log.info("worker ready", task_queue=read.task_queue, revision=workspace.catalog.revision[:SHORT],
+                  workflows=list(workspace.catalog.workflows), integrations=list(workspace.catalog.integrations))
+        async with _reloading(workspace) if reload else contextlib.nullcontext():
+            await stopped.wait()
+        _log.info("worker stopping")
+
+
+def _stop_signals() -> asyncio.Event:
+    """An event that the first SIGINT or SIGTERM sets; the second ends the process at once."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if stopped.is_set():
+            os._exit(130)
+        stopped.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    return stopped
+
+
+async def _connected(stopped: asyncio.Event) -> Client | None:
+    """A client, however long Temporal takes to answer; None when the worker is stopped before it does."""
+    wait = _FIRST_WAIT
+    while not stopped.is_set():
+        try:
+            return await executions.connect()
+        except ConfigurationError as error:
+            if error.config_key != "TEMPORAL_ADDRESS":
+                raise
+            _log.warning("waiting for Temporal", reason=str(error), next_try_seconds=wait)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopped.wait(), wait)
+        wait = min(wait * 2, _LONGEST_WAIT)
+    return None
+
+
+@contextlib.asynccontextmanager
+async def _reloading(workspace: Workspace) -> AsyncIterator[None]:
+    task = asyncio.create_task(_follow(workspace))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _follow(workspace: Workspace) -> None:
+    async for _ in watchfiles.awatch(workspace.root, step=50, debounce=200):
+        try:
+            changed = workspace.refresh()
+        except ConfigurationError as error:  # such as a file half written; the next change is tried again
+            _log.warning("workspace cannot be read", reason=str(error))
+            continue
+        if changed:
+            parts.warn_of_failures(workspace.catalog)
+            _log.info("workspace reloaded", revision=workspace.catalog.revision[:SHORT],
+                      workflows=list(workspace.catalog.workflows))

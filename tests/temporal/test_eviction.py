@@ -1,0 +1,71 @@
+"""What a run does when the SDK drops it from its cache: nothing to the outside."""
+
+from __future__ import annotations
+
+import pytest
+
+from bifrost.dev.simulators.control import SimulatorControl
+from tests.temporal.conftest import House
+from tests.waiting import until
+
+
+async def test_clean_up_code_of_an_evicted_run_reaches_nothing(house: House, graph: SimulatorControl) -> None:
+    """A waiting run that loses its place in the cache runs its `finally` blocks then; no call and no checkpoint comes of it."""
+    house.write("workflows/a/b/workflow.py", """
+        from bifrost import workflow
+
+        @workflow(name="tidy")
+        async def tidy(context):
+            try:
+                return await context.wait_for_event("go")
+            finally:
+                context.log("info", "tidying")
+                context.save_checkpoint("tidied")
+                await context.get_integration("msgraph").get_subscribed_skus()
+    """)
+    async with house.serving(cached=1):
+        waiting = [await house.start("tidy") for _ in range(4)]  # each of them evicts another one
+
+        async def all_wait() -> bool:
+            found = [await handle.describe() for handle in waiting]
+            return all("BifrostRevision" in one.search_attributes for one in found)
+
+        await until(all_wait)
+        assert await graph.journal("GET", "/v1.0/subscribedSkus") == []
+        for handle in waiting:
+            await handle.signal("go", "went")
+        assert [await handle.result() for handle in waiting] == ["went"] * 4
+    assert len(await graph.journal("GET", "/v1.0/subscribedSkus")) == 4
+
+
+@pytest.mark.parametrize("cached", [1000], indirect=True)  # the server waits 10 s before it tries again
+async def test_a_run_that_the_engine_cannot_serve_is_repeated_not_failed(house: House) -> None:
+    """A worker that lacks a run's revision does not fail the run: another worker, or the mended one, goes on with it."""
+    house.write("workflows/a/b/workflow.py", """
+        from bifrost import workflow
+
+        @workflow(name="steady")
+        async def steady(context):
+            return await context.wait_for_event("go")
+    """)
+    async with house.serving():
+        handle = await house.start("steady")
+
+        async def begun() -> bool:
+            return "BifrostRevision" in (await handle.describe()).search_attributes
+
+        await until(begun)
+    kept = house.revisions
+    house.revisions = type(kept)(house.root.parent / "elsewhere")
+    house.write("utils/other.py", "")  # so that this worker has another revision only
+    async with house.serving():
+        await handle.signal("go", "went")
+
+        async def task_failed() -> bool:
+            history = await handle.fetch_history()
+            return any(event.HasField("workflow_task_failed_event_attributes") for event in history.events)
+
+        await until(task_failed)
+    house.revisions = kept
+    async with house.serving():
+        assert await handle.result() == "went"
