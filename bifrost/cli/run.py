@@ -40,7 +40,7 @@ class _Answer:
 @output.json_option
 def run(name: str, org_id: str | None, pairs: Sequence[str], params_json: str | None, no_wait: bool,
         execution_id: str | None, as_json: bool) -> None:
-    """Start the workflow NAME and await its result.
+    r"""Start the workflow NAME and await its result.
 
     \b
     Example: bifrost run create_user_sync --org acme -p email=ada@acme.example -p name=Ada

@@ -1,0 +1,29 @@
+# Everything goes into .venv; nothing else is needed but Python 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHONHASHSEED := 0
+
+.PHONY: demo test check format clean
+
+demo: .venv/installed
+	$(BIN)/bifrost demo
+
+test: check
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest
+
+check: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/installed
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf .venv .bifrost .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.* build dist
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
