@@ -24,13 +24,14 @@ if TYPE_CHECKING:
         ValidationError,
         WorkflowException,
     )
-    from bifrost.integrations.base import BaseIntegration, RetryRules, register_integration
+    from bifrost.integrations.base import BaseIntegration, register_integration
     from bifrost.models import (
         Caller,
         DataProviderMetadata,
         OAuthCredentials,
         Organization,
         ParameterMetadata,
+        RetryRules,
         Secret,
         WorkflowMetadata,
     )
@@ -41,9 +42,9 @@ _HOMES = {
     "bifrost.decorators": ("data_provider", "param", "workflow"),
     "bifrost.errors": ("ConfigurationError", "DeterminismError", "IntegrationError", "NotFoundError",
                        "PermissionError", "TimeoutError", "ValidationError", "WorkflowException"),
-    "bifrost.integrations.base": ("BaseIntegration", "RetryRules", "register_integration"),
+    "bifrost.integrations.base": ("BaseIntegration", "register_integration"),
     "bifrost.models": ("Caller", "DataProviderMetadata", "OAuthCredentials", "Organization", "ParameterMetadata",
-                       "Secret", "WorkflowMetadata"),
+                       "RetryRules", "Secret", "WorkflowMetadata"),
     "bifrost.record": ("Record",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

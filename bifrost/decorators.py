@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from bifrost import parameters
 from bifrost.errors import DefinitionError
-from bifrost.models import DataProviderMetadata, ParameterMetadata, SourceLocation, WorkflowMetadata
+from bifrost.models import DataProviderMetadata, ParameterMetadata, RetryRules, SourceLocation, WorkflowMetadata
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -100,7 +100,7 @@ def workflow(name: str, description: str = "", category: str = "General", tags: 
         DefinitionError: what was written cannot work; names file, line and cure.
     """
     def decorate(function: F) -> F:
-        _check_workflow(function, name, execution_mode, timeout_seconds, schedule)
+        _check_workflow(function, name, execution_mode, timeout_seconds, schedule, retry_policy or {})
         metadata = WorkflowMetadata(
             name=name, description=description or _first_line(function), function=function,
             source=location_of(function), category=category, tags=tuple(tags or ()), execution_mode=execution_mode,
@@ -155,7 +155,7 @@ def _check_function(function: Callable[..., Any], kind: str, name: str) -> None:
 
 
 def _check_workflow(function: Callable[..., Any], name: str, execution_mode: str, timeout_seconds: float,
-                    schedule: str | None) -> None:
+                    schedule: str | None, retry_policy: Mapping[str, Any]) -> None:
     _check_function(function, "workflow", name)
     if execution_mode not in _MODES:
         raise _refuse(function, f"Invalid execution_mode {execution_mode!r} of workflow '{name}'. "
@@ -164,6 +164,10 @@ def _check_workflow(function: Callable[..., Any], name: str, execution_mode: str
         raise _refuse(function, f"The scheduled workflow '{name}' has no schedule: add schedule=\"0 9 * * 1\"")
     if timeout_seconds < 0:
         raise _refuse(function, f"timeout_seconds of workflow '{name}' is negative; 0 means no limit")
+    try:
+        RetryRules.of(retry_policy)
+    except DefinitionError as error:
+        raise _refuse(function, f"Workflow '{name}': {error}") from None
 
 
 def _described(function: Callable[..., Any], name: str) -> tuple[ParameterMetadata, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, NoReturn
 
-from bifrost.errors import ValidationError
+from bifrost.errors import DefinitionError, ValidationError
 
 GLOBAL = "GLOBAL"
 """The fallback scope of configuration and secrets; never the id of an organization."""
@@ -119,6 +119,44 @@ class DataProviderMetadata:
     category: str = "General"
     cache_ttl_seconds: float = 300
     parameters: tuple[ParameterMetadata, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRules:
+    """How often a call is tried, and how long it waits in between, in seconds."""
+
+    max_attempts: int = 5
+    initial_seconds: float = 1
+    factor: float = 2
+    max_seconds: float = 60
+
+    @classmethod
+    def of(cls, policy: Mapping[str, Any]) -> RetryRules:
+        """The rules that a `retry_policy` dictionary spells, in any of its spellings.
+
+        Raises:
+            DefinitionError: an unknown key, or a number out of range.
+        """
+        names = {alias: name for name, aliases in _SPELLINGS.items() for alias in aliases}
+        unknown = sorted(set(policy) - set(names))
+        if unknown:
+            raise DefinitionError(f"Unknown retry_policy key {', '.join(map(repr, unknown))}; known: "
+                                  f"{', '.join(sorted(names))}")
+        given = {names[key]: value for key, value in policy.items()}
+        wrong = [key for key, value in policy.items() if isinstance(value, bool) or not isinstance(value, int | float)]
+        rules = cls() if wrong else cls(**{"max_seconds": max(cls().max_seconds, given.get("initial_seconds", 0)), **given})
+        if wrong or rules.max_attempts < 1 or rules.factor < 1 or not 0 < rules.initial_seconds <= rules.max_seconds:
+            raise DefinitionError("A retry_policy needs numbers: max_attempts >= 1, backoff >= 1 and 0 < backoff_seconds <= "
+                                  f"max_backoff_seconds; got {dict(policy)}")
+        return rules
+
+
+_SPELLINGS: Mapping[str, tuple[str, ...]] = {
+    "max_attempts": ("max_attempts", "maxAttempts"),
+    "factor": ("backoff", "backoff_multiplier", "backoffMultiplier"),
+    "initial_seconds": ("backoff_seconds", "backoffSeconds"),
+    "max_seconds": ("max_backoff_seconds", "maxBackoffSeconds"),
+}
 
 
 @dataclass(slots=True)

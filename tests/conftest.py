@@ -17,6 +17,7 @@ from bifrost.secrets.vault import VaultSecrets
 from bifrost.settings import Settings
 
 ROOT = Path(__file__).parents[1]
+pytest_plugins = ["tests.coverage_gate"]
 _FOREIGN = ("TEMPORAL_", "VAULT_", "BAO_", "BIFROST_")
 
 

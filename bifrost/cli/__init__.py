@@ -59,10 +59,7 @@ def main() -> NoReturn:
     """Run the command line and end the process."""
     code = 1
     try:
-        cli(standalone_mode=False)
-        code = 0
-    except click.exceptions.Exit as end:
-        code = end.exit_code
+        code = cli(prog_name="bifrost", standalone_mode=False) or 0  # click answers the status of `Exit`
     except click.ClickException as error:
         error.show()
         code = error.exit_code

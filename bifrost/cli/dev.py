@@ -1,115 +1,179 @@
-"""`bifrost dev`, `bifrost demo` and `bifrost simulate`: everything on one machine."""
+"""`bifrost dev`, `bifrost demo` and `bifrost simulate`: everything on this machine."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import shlex
+import shutil
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from bifrost.cli import output, parts
-from bifrost.dev import foreground
-from bifrost.dev.demo import PARAMS, WORKFLOW, tell
-from bifrost.dev.narration import Narrator
-from bifrost.dev.narration import timeline as timeline_of
+from bifrost.dev import demo as story
+from bifrost.dev.foreground import serve, until_signalled
+from bifrost.dev.narration import Narrator, timeline
 from bifrost.dev.processes import ServerProcess
-from bifrost.dev.simulators.server import SIMULATORS, serve
+from bifrost.dev.simulators.server import SIMULATORS
+from bifrost.dev.simulators.server import serve as serve_simulator
 from bifrost.dev.stack import Ports, Stack
-from bifrost.temporal.history import Execution
+from bifrost.organizations.yaml import YamlOrganizations
+from bifrost.settings import Settings
 
-DATA = Path(".bifrost/dev")
+_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_PORT = click.IntRange(1, 65535)
+
+
+@click.command()
+@click.option("--data", type=_FOLDER, default=Path(".bifrost/dev"), show_default=True, help="Where everything is kept.")
+@click.option("--port", type=_PORT, help="Temporal's port.  [default: 7233, or a free one]")
+@click.option("--ui-port", type=_PORT, help="The port of Temporal's Web UI.  [default: 8233, or a free one]")
+@click.option("--vault-port", type=_PORT, help="Vault's port.  [default: 8200, or a free one]")
+@click.option("--simulators/--no-simulators", default=True, show_default=True,
+              help="Lead the organizations to simulators of Microsoft Graph and the user API.")
+@click.option("--reload/--no-reload", default=True, show_default=True, help="Follow changes of the workspace.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when everything is ready.")
+def dev(data: Path, port: int | None, ui_port: int | None, vault_port: int | None, simulators: bool, reload: bool,
+        as_json: bool) -> None:
+    """Run everything on this machine: Temporal, Vault, simulators and a worker.
+
+    Ctrl-C stops all of it. What Temporal and Vault hold is there again at the next start; simulators forget.
+    """
+    stack = Stack(data, Settings.from_environment(), simulators=simulators,
+                  ports=Ports(temporal=port, ui=ui_port, vault=vault_port))
+
+    def show(worker: ServerProcess) -> None:
+        click.echo(json.dumps({**_addresses(stack), "worker_pid": worker.pid}) if as_json else _block(stack, reload=reload))
+
+    asyncio.run(_until_stopped(stack, reload=reload, show=show))
+
+
+async def _until_stopped(stack: Stack, *, reload: bool, show: Any) -> None:
+    await until_signalled(lambda stopped: serve(stack, stopped, reload=reload, on_ready=show, say=_say))
+    _say("Everything has ended.")
+
+
+def _say(text: str) -> None:
+    click.echo(text, err=True)
 
 
 def _addresses(stack: Stack) -> dict[str, Any]:
-    return {"temporal": stack.temporal.address, "web_ui": stack.temporal.ui_url, "vault": stack.vault.address,
-            "msgraph": stack.graph.url if stack.graph else None, "user_api": stack.user_api.url if stack.user_api else None,
-            "env": str(stack.env_file), "task_queue": stack.settings.task_queue}
+    simulators = {one.simulator.name: one.url for one in (stack.graph, stack.user_api) if one}
+    return {"temporal_address": stack.temporal.address, "ui_url": stack.temporal.ui_url, "vault_addr": stack.vault.address,
+            "simulators": simulators, "workspace": str(stack.settings.workspace),
+            "organizations": str(stack.settings.organizations), "env_file": str(stack.env_file)}
+
+
+def _block(stack: Stack, *, reload: bool) -> str:
+    """What `bifrost dev` prints when it is ready."""
+    rows = {"Temporal": stack.temporal.address, "Web UI": str(stack.temporal.ui_url), "Vault": stack.vault.address,
+            **{f"Simulator {one.simulator.name}": one.url for one in (stack.graph, stack.user_api) if one},
+            "Workspace": _shown(stack.settings.workspace) + (", followed" if reload else ""),
+            "Organizations": _shown(stack.settings.organizations), "Kept in": _shown(stack.directory)}
+    width = max(map(len, rows))
+    return "\n".join([
+        "Bifrost is ready.", "", *(f"  {name:<{width}}  {value}" for name, value in rows.items()), "",
+        "In another shell:", "", f"  . {shlex.quote(_dotted(stack.env_file))}", f"  {_program()} {_example(stack)}", "",
+        "Ctrl-C stops everything."])
+
+
+def _example(stack: Stack) -> str:
+    """A command that works in this workspace, as it is printed."""
+    active = [one.id for one in YamlOrganizations(stack.settings.organizations).all() if one.active]
+    sample = stack.settings.workspace / "workflows" / "user_management" / story.WORKFLOW / "workflow.py"
+    if not active or not sample.is_file():
+        return "workflows list"
+    given = " ".join(f"-p {shlex.quote(f'{name}={value}')}" for name, value in story.PARAMS.items())
+    return f"run {story.WORKFLOW} --org {shlex.quote(story.ORG if story.ORG in active else active[0])} {given}"
+
+
+def _program() -> str:
+    """How a shell finds this program."""
+    if shutil.which("bifrost"):
+        return "bifrost"
+    return f"{shlex.quote(_shown(Path(sys.executable)))} -m bifrost"
+
+
+def _shown(path: Path) -> str:
+    """The path from here where it is below, else whole."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _dotted(path: Path) -> str:
+    """The path as a shell's `.` takes it: with a slash, or it would be looked for on the PATH."""
+    shown = _shown(path)
+    return shown if os.sep in shown else f"./{shown}"
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False), default=DATA, show_default=True,
-              help="Where databases, logs and revisions are kept.")
-@click.option("--port", type=int, help="Temporal's port.  [default: 7233, or a free one]")
-@click.option("--ui-port", type=int, help="The Web UI's port.  [default: 8233, or a free one]")
-@click.option("--vault-port", type=int, help="Vault's port.  [default: 8200, or a free one]")
-@click.option("--simulators/--no-simulators", default=True, show_default=True,
-              help="Send the organizations' calls to simulators, with secrets made up for them.")
-@click.option("--reload/--no-reload", default=True, show_default=True, help="Follow edits of the workspace.")
-@output.json_option
-def dev(data: Path, port: int | None, ui_port: int | None, vault_port: int | None, simulators: bool, reload: bool,
-        as_json: bool) -> None:
-    """Run everything on this machine: Temporal with its Web UI, a Vault API, simulators, a worker.
+@click.option("--data", type=_FOLDER, help="Where everything is kept.  [default: a temporary folder]")
+@click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON, and tell the story on standard error.")
+def demo(data: Path | None, keep: bool, as_json: bool) -> None:
+    """See an execution survive kill -9.
 
-    Ctrl-C stops it all. What was written stays in the data folder, for the next time.
+    Creates a user in two systems for one of two organizations, on the embedded stack with simulators, kills the worker
+    half-way, and checks what came of it. The exit status is 0 only if every check was passed.
     """
-    stack = Stack(data, parts.settings(), ports=Ports(temporal=port, ui=ui_port, vault=vault_port), simulators=simulators)
-
-    def ready(_worker: ServerProcess) -> None:
-        if as_json:
-            output.print_json(_addresses(stack))
-        else:
-            _print_ready(stack)
-        sys.stdout.flush()
-
-    parts.run(foreground.until_signalled(lambda stopped: foreground.serve(
-        stack, stopped, reload=reload, on_ready=ready, say=lambda text: click.echo(text, err=True))))
+    narrator = Narrator(sys.stderr if as_json else sys.stdout)
+    with _folder(data) as directory:
+        sys.exit(asyncio.run(_demo(Stack(directory, Settings.from_environment()), narrator, keep=keep, as_json=as_json)))
 
 
-def _print_ready(stack: Stack) -> None:
-    for label, value in (("Temporal", stack.temporal.address), ("Web UI", stack.temporal.ui_url),
-                         ("Vault", stack.vault.address), ("Graph", stack.graph and f"{stack.graph.url}  (simulated)"),
-                         ("User API", stack.user_api and f"{stack.user_api.url}  (simulated)")):
-        if value:
-            click.echo(f"{label:<10} {value}")
-    example = " ".join(f"-p {key}={value.split()[0]}" for key, value in PARAMS.items())
-    click.echo(f"\nIn another shell:\n  . {stack.env_file}\n  bifrost run {WORKFLOW} --org acme {example}\n\n"
-               "Ctrl-C stops everything.")
+async def _demo(stack: Stack, narrator: Narrator, *, keep: bool, as_json: bool) -> int:
+    passed = False
+
+    async def tell(stopped: asyncio.Event) -> None:
+        nonlocal passed
+        narrator.title("A user is created in two systems, and the worker is killed in between")
+        async with stack:
+            narrator.step(f"Temporal ({stack.temporal.address}), Vault ({stack.vault.address}) and simulators of two systems")
+            execution = await story.tell(stack, narrator)
+            passed = True
+            if as_json:
+                click.echo(json.dumps({
+                    "execution_id": execution.execution_id, "run_id": execution.run_id, "status": execution.status,
+                    "result": execution.result, "steps": [step.what for step in narrator.steps],
+                    "timeline": timeline(execution)}))
+            if keep:
+                narrator.note(_kept(stack, execution.execution_id))
+                await stopped.wait()
+
+    await until_signalled(tell)
+    return 0 if passed else _INTERRUPTED
+
+
+def _kept(stack: Stack, execution_id: str) -> str:
+    return "\n".join([
+        f"Look at it:  {stack.temporal.ui_url}/namespaces/{stack.temporal.namespace}/workflows/{execution_id}",
+        f"In a shell:  . {shlex.quote(_dotted(stack.env_file))} && {_program()} executions show {execution_id}",
+        "Ctrl-C ends it."])
+
+
+@contextmanager
+def _folder(chosen: Path | None) -> Iterator[Path]:
+    if chosen:
+        yield chosen
+        return
+    with tempfile.TemporaryDirectory(prefix="bifrost-demo-", ignore_cleanup_errors=True) as made:
+        yield Path(made)
 
 
 @click.command()
-@click.option("--keep", is_flag=True, help="Leave everything up afterwards, with the Web UI, until Ctrl-C.")
-@click.option("--data", type=click.Path(path_type=Path, file_okay=False),
-              help="Where databases and logs are kept.  [default: a temporary folder]")
-@output.json_option
-def demo(keep: bool, data: Path | None, as_json: bool) -> None:
-    """Run the main job on an embedded stack, kill its worker in the middle, and check what came of it.
+@click.argument("name", metavar="|".join(sorted(SIMULATORS)))
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port.  [default: a free one]")
+@click.option("--json", "as_json", is_flag=True, help="Print the address as JSON.")
+def simulate(name: str, port: int, as_json: bool) -> None:
+    """Serve a simulator of another system, until Ctrl-C.
 
-    The exit status is 0 only if everything that is told was checked.
+    It accepts any credentials. GET /_journal answers the requests that it received; POST /_faults makes it fail.
     """
-    read = parts.settings()
-    with ExitStack() as opened:
-        folder = data or Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="bifrost-demo-")))
-        stack = Stack(folder, read)
-        narrator = Narrator(sys.stderr if as_json else sys.stdout)
-        told: list[Execution] = []
-
-        async def work(stopped: asyncio.Event) -> None:
-            narrator.title("Bifrost: a user is created in two systems, and the worker dies between them")
-            async with stack:
-                narrator.step("Temporal, a Vault API and two simulated systems are up")
-                told.append(await tell(stack, narrator))
-                if as_json:
-                    output.print_json({"execution_id": told[0].execution_id, "status": told[0].status,
-                                       "steps": [step.what for step in narrator.steps], "timeline": timeline_of(told[0])})
-                if keep:
-                    narrator.note(f"Web UI: {stack.temporal.ui_url}/namespaces/default/workflows/{told[0].execution_id}\n"
-                                  "Ctrl-C stops everything.")
-                    await stopped.wait()
-
-        parts.run(foreground.until_signalled(work))
-        if not told:
-            raise click.exceptions.Exit(130)
-        narrator.note("Everything above was checked.")
-
-
-@click.command()
-@click.argument("name", type=click.Choice(sorted(SIMULATORS)))
-@click.option("--port", type=int, default=0, help="The port.  [default: a free one]")
-def simulate(name: str, port: int) -> None:
-    """Serve the simulator NAME of another system until Ctrl-C; its address is printed first."""
-    parts.settings()
-    serve(name, port, on_ready=lambda url: click.echo(url))
+    serve_simulator(name, port, on_ready=lambda url: click.echo(
+        json.dumps({"simulator": name, "url": url}) if as_json else f"{name} answers at {url}"))

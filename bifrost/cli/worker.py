@@ -105,7 +105,8 @@ async def _reloading(workspace: Workspace) -> AsyncIterator[None]:
 
 
 async def _follow(workspace: Workspace) -> None:
-    async for _ in watchfiles.awatch(workspace.root, step=50, debounce=200):
+    # A look every second besides: nothing tells of an edit between discovery and the beginning of this watch.
+    async for _ in watchfiles.awatch(workspace.root, step=50, debounce=200, rust_timeout=1000, yield_on_timeout=True):
         try:
             changed = workspace.refresh()
         except ConfigurationError as error:  # such as a file half written; the next change is tried again

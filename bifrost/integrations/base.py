@@ -9,51 +9,16 @@ import abc
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bifrost.errors import DefinitionError
 from bifrost.integrations.http import IntegrationHTTP
+from bifrost.models import RetryRules
 
 if TYPE_CHECKING:
     from bifrost.context import OrganizationContext
 
 _NAME = re.compile(r"[a-z_][a-z0-9_]*")
-
-
-@dataclass(frozen=True, slots=True)
-class RetryRules:
-    """How often a call is tried, and how long it waits in between, in seconds."""
-
-    max_attempts: int = 5
-    initial_seconds: float = 1
-    factor: float = 2
-    max_seconds: float = 60
-
-    @classmethod
-    def of(cls, policy: Mapping[str, Any]) -> RetryRules:
-        """The rules that a `retry_policy` dictionary spells, in any of its spellings.
-
-        Raises:
-            DefinitionError: an unknown key, or a number out of range.
-        """
-        names = {alias: name for name, aliases in _SPELLINGS.items() for alias in aliases}
-        unknown = sorted(set(policy) - set(names))
-        if unknown:
-            raise DefinitionError(f"Unknown retry_policy key {', '.join(map(repr, unknown))}; known: "
-                                  f"{', '.join(sorted(names))}")
-        rules = cls(**{names[key]: value for key, value in policy.items()})
-        if rules.max_attempts < 1 or rules.factor < 1 or rules.initial_seconds <= 0:
-            raise DefinitionError("A retry_policy needs max_attempts >= 1, backoff >= 1 and backoff_seconds > 0")
-        return rules
-
-
-_SPELLINGS: Mapping[str, tuple[str, ...]] = {
-    "max_attempts": ("max_attempts", "maxAttempts"),
-    "factor": ("backoff", "backoff_multiplier", "backoffMultiplier"),
-    "initial_seconds": ("backoff_seconds", "backoffSeconds"),
-    "max_seconds": ("max_backoff_seconds", "maxBackoffSeconds"),
-}
 
 
 class BaseIntegration(abc.ABC):

@@ -9,7 +9,7 @@ from typing import Any
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.envconfig import ClientConfig
-from temporalio.exceptions import ApplicationError, TerminatedError
+from temporalio.exceptions import ApplicationError, TerminatedError, WorkflowAlreadyStartedError
 from temporalio.exceptions import CancelledError as TemporalCancelledError
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 from temporalio.service import RPCError, RPCStatusCode
@@ -72,10 +72,8 @@ async def start(client: Client, workflow: str, *, task_queue: str, org_id: str |
             workflow, message.model_dump(exclude_none=True), id=chosen, task_queue=task_queue,
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING, id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
             static_summary=f"{workflow} for {org_id or 'no organization'}", static_details="Started through Bifrost")
-    except RPCError as error:
-        if error.status is RPCStatusCode.ALREADY_EXISTS:
-            raise ValidationError(f"The execution '{chosen}' has ended; choose another id", field="execution_id") from error
-        raise
+    except WorkflowAlreadyStartedError as error:
+        raise ValidationError(f"The execution '{chosen}' has ended; choose another id", field="execution_id") from error
 
 
 async def result(handle: WorkflowHandle[Any, Any]) -> Any:

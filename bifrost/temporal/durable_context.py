@@ -27,10 +27,10 @@ from temporalio.exceptions import FailureError
 from bifrost import messages
 from bifrost.context import OrganizationContext, sanitize
 from bifrost.errors import NotFoundError, TimeoutError  # noqa: A004 - the name is the guide's
-from bifrost.integrations.base import BaseIntegration, RetryRules
+from bifrost.integrations.base import BaseIntegration
 from bifrost.integrations.registry import bind
 from bifrost.messages import BeginAnswer, CallContext, CheckpointMessage, LogLine
-from bifrost.models import Caller, OAuthCredentials, Organization, Secret
+from bifrost.models import Caller, OAuthCredentials, Organization, RetryRules, Secret
 from bifrost.record import record
 from bifrost.temporal import failures
 

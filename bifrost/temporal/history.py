@@ -271,7 +271,7 @@ class _Story:
                 continue
             if activity_id in pending:
                 _show_pending(call, pending[activity_id])
-            elif closed:  # the execution ended under it
+            if closed:  # the execution ended under it
                 call.status = "cancelled"
 
 

@@ -12,10 +12,9 @@ from bifrost.dev.simulators.control import SimulatorControl
 from bifrost.errors import (
     ConfigurationError,
     DeterminismError,
-    IntegrationError,
     NotFoundError,
-    PermissionError,
-    TimeoutError,
+    PermissionError,  # noqa: A004 - the name is the guide's
+    TimeoutError,  # noqa: A004 - the name is the guide's
     ValidationError,
     WorkflowException,
 )
@@ -158,7 +157,7 @@ async def test_a_start_argument_of_another_shape_is_explained(house: House) -> N
             return context.org_id
     """)
     async with house.serving():
-        with pytest.raises(Exception) as refusal:  # noqa: PT012 - Temporal's own error around ours
+        with pytest.raises(Exception) as refusal:
             await house.client.execute_workflow("plain", {"organisation": "acme"}, id=f"shape-{house.task_queue}",
                                                 task_queue=house.task_queue)
         assert "organisation" in str(refusal.value.__cause__)
@@ -200,7 +199,7 @@ async def test_an_unknown_integration_is_refused_with_similar_names(house: House
             context.get_integration("msgraf")
     """)
     async with house.serving():
-        with pytest.raises(NotFoundError, match="Integration 'msgraf' not found. Did you mean 'msgraph'"):
+        with pytest.raises(NotFoundError, match=r"Integration 'msgraf' not found\. Did you mean 'msgraph'"):
             await house.run("typo")
 
 
@@ -237,7 +236,7 @@ async def test_an_unexpected_exception_fails_the_run_with_the_users_traceback(ho
     """)
     async with house.serving():
         handle = await house.start("buggy")
-        with pytest.raises(Exception) as failure:  # noqa: PT011 - looked at below
+        with pytest.raises(Exception) as failure:
             await handle.result()
     cause: Any = failure.value.__cause__
     assert cause.type == "ZeroDivisionError"
@@ -403,7 +402,7 @@ async def test_timeout_seconds_ends_the_run(house: House) -> None:
                 return "swallowed"
     """)
     async with house.serving():
-        with pytest.raises(TimeoutError, match="Workflow exceeded timeout of 0.2 seconds"):
+        with pytest.raises(TimeoutError, match=r"Workflow exceeded timeout of 0\.2 seconds"):
             await house.run("slow")
 
 
@@ -487,7 +486,7 @@ async def test_a_result_that_is_no_json_fails_with_its_type(house: House) -> Non
             return {"it": object()}
     """)
     async with house.serving():
-        with pytest.raises(ValidationError, match="cannot be stored: TypeError: builtins.object"):
+        with pytest.raises(ValidationError, match=r"cannot be stored: TypeError: builtins\.object"):
             await house.run("opaque")
 
 

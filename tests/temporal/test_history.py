@@ -176,7 +176,7 @@ async def test_an_execution_is_pending_until_a_worker_takes_it_up(shop: House) -
     read = await read_execution(shop.client, handle.id)
     assert (read.status, read.org_id, read.caller, read.closed_at, read.error) == (
         ExecutionStatus.PENDING, None, SYSTEM_CALLER, None, None)
-    await handle.terminate("not wanted")
+    await handle.terminate(reason="not wanted")
     read = await read_execution(shop.client, handle.id)
     assert (read.status, read.error["error"]) == (ExecutionStatus.TERMINATED, "Terminated")
     assert "not wanted" in read.error["message"]

@@ -54,7 +54,8 @@ class Workers:
         """End all of them."""
         for process in self._running:
             with contextlib.suppress(ProcessLookupError):
-                process.kill()
+                process.terminate()
+        for process in self._running:
             await process.wait()
 
     def output(self) -> bytes:

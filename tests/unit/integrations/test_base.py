@@ -49,7 +49,7 @@ def test_every_spelling_of_a_retry_policy_means_the_same(policy):
 
 @pytest.mark.parametrize(("policy", "message"), [
     ({"attempts": 3}, "Unknown retry_policy key 'attempts'; known: backoff"), ({"max_attempts": 0}, "max_attempts >= 1"),
-    ({"backoff": 0.5}, "backoff >= 1"), ({"backoff_seconds": 0}, "backoff_seconds > 0")])
+    ({"backoff": 0.5}, "backoff >= 1"), ({"backoff_seconds": 0}, "0 < backoff_seconds")])
 def test_a_retry_policy_that_cannot_work_is_refused(policy, message):
     """Unknown keys and numbers out of range are refused where they are written."""
     with pytest.raises(DefinitionError, match=message):
