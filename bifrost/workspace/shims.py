@@ -31,6 +31,7 @@ SAFE_MODULES = frozenset({
     "html", "inspect", "ipaddress", "itertools", "json", "keyword", "locale", "logging", "math", "numbers", "operator",
     "pprint", "quopri", "re", "reprlib", "string", "stringprep", "struct", "textwrap", "token", "tokenize", "traceback",
     "types", "typing", "unicodedata", "urllib.parse", "warnings", "weakref", "xml", "zlib", "zoneinfo",
+    "_strptime",  # datetime.strptime and time.strptime import it, on behalf of whoever calls them
     "annotated_types", "pydantic", "pydantic_core", "typing_extensions",
 })
 """Modules that compute and do nothing else: a run gets the real ones, and what lies below them."""

@@ -82,7 +82,7 @@ WORKFLOWS = """
     async def late(context):
         await asyncio.sleep(60)
 
-    @workflow(name="stuck", retry_policy={"max_attempts": 9, "backoff_seconds": 300})
+    @workflow(name="stuck", retry_policy={"max_attempts": 9, "backoff_seconds": 300, "max_backoff_seconds": 300})
     async def stuck(context):
         await context.get_integration("shop").break_down()
 
@@ -273,7 +273,7 @@ async def test_executions_are_listed_by_workflow_organization_and_status(shop: H
     assert await names(workflow="sell", limit=1000) == ["odd", "sold"]
     assert await names(org_id="globex", workflow="sell", limit=1000) == ["odd"]
     listed = await list_executions(shop.client, limit=1000)
-    assert {ids[one.execution_id] for one in listed[:20] if one.closed_at is None} >= {"waiting", "pending"}
+    assert {ids.get(one.execution_id) for one in listed if one.closed_at is None} >= {"waiting", "pending"}
     [sold] = [one for one in listed if ids.get(one.execution_id) == "sold"]
     assert (sold.workflow, sold.org_id, sold.caller, sold.status) == ("sell", "acme", caller.email, ExecutionStatus.SUCCESS)
     assert sold.revision == shop.workspace.catalog.revision

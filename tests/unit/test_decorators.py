@@ -1,0 +1,126 @@
+"""Decorators: what they record, what they refuse, and that a decorated function stays a function."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+from unittest.mock import MagicMock
+
+import pytest
+
+from bifrost import data_provider, param, workflow
+from bifrost.decorators import location_of
+from bifrost.errors import DefinitionError, ValidationError
+
+
+@workflow(name="greet", description="Greets", category="talk", tags=["a"], execution_mode="async", timeout_seconds=5,
+          retry_policy={"maxAttempts": 2, "backoff": 3, "backoffSeconds": 1, "maxBackoffSeconds": 9},
+          schedule="0 9 * * 1", requires_org=False, expose_in_forms=False)
+@param("email", "email", "Address", required=True)
+@param("times", "int", validation={"min": 1})
+async def greet(context: Any, email: str, times: int = 2, *, loud: bool = False) -> list[Any]:
+    """Say hello.
+
+    More.
+    """
+    return [context, email, times, loud]
+
+
+async def test_a_decorated_function_is_called_as_it_was() -> None:
+    """By position or by name, with any context, parameters arrive coerced, with the defaults of the signature."""
+    context = MagicMock()
+    assert await greet(context, "ada@acme.example") == [context, "ada@acme.example", 2, False]
+    assert await greet(context, email="ada@acme.example", times="3", loud="yes") == [context, "ada@acme.example", 3, True]
+    assert await greet(context=context, email="ada@acme.example") == [context, "ada@acme.example", 2, False]
+    assert (greet.__name__, inspect.getdoc(greet)[:10]) == ("greet", "Say hello.")
+    assert list(inspect.signature(greet).parameters) == ["context", "email", "times", "loud"]
+    assert inspect.iscoroutinefunction(greet)
+
+
+async def test_a_direct_call_is_checked() -> None:
+    """A direct call is refused by the same rules as an execution; one of the wrong shape by Python's own."""
+    with pytest.raises(ValidationError, match="'email' must be an email address"):
+        await greet(MagicMock(), email="invalid-email")
+    with pytest.raises(ValidationError, match="Missing required parameter: email"):
+        await greet(MagicMock())
+    with pytest.raises(TypeError, match="unexpected"):
+        await greet(MagicMock(), "ada@acme.example", nothing=1)
+    with pytest.raises(TypeError, match="needs a context"):
+        await greet(email="ada@acme.example")
+
+
+def test_metadata_is_recorded() -> None:
+    """What the decorators were told is on the function, the parameters in the order read."""
+    metadata = greet._workflow_metadata  # type: ignore[attr-defined]
+    assert (metadata.name, metadata.description, metadata.category, metadata.tags) == ("greet", "Greets", "talk", ("a",))
+    assert [(one.name, one.label, one.type) for one in metadata.parameters] == [
+        ("email", "Address", "email"), ("times", "Times", "int"), ("loud", "Loud", "bool")]
+    assert metadata.source.file == __file__
+    assert location_of(greet) == metadata.source
+
+    @data_provider(name="sizes", cache_ttl_seconds=0)
+    @param("kind", "string")
+    async def sizes(context: Any, kind: str = "all") -> list[Any]:
+        """All sizes there are."""
+        return [context, kind]
+
+    provider = sizes._data_provider_metadata  # type: ignore[attr-defined]
+    assert (provider.name, provider.description, provider.cache_ttl_seconds) == ("sizes", "All sizes there are.", 0)
+    assert [one.name for one in provider.parameters] == ["kind"]
+
+
+async def test_a_function_may_take_any_parameter() -> None:
+    """With `**params` a described parameter need not be an argument of its own, and others pass through."""
+    @workflow(name="open")
+    @param("a", "int")
+    async def opened(context: Any, **params: Any) -> dict[str, Any]:
+        del context
+        return params
+
+    assert await opened(MagicMock(), a="1", b="2") == {"a": 1, "b": "2"}
+
+
+def _plain() -> Any:
+    async def function(context: Any, a: str = "") -> None:
+        del context, a
+    return function
+
+
+def _sync(context: Any) -> None:
+    del context
+
+
+async def _empty() -> None:
+    pass
+
+
+async def _unnamed(context: Any, *args: Any) -> None:
+    del context, args
+
+
+@pytest.mark.parametrize(("decorate", "function", "said"), [
+    (workflow(name="Bad name!"), _plain(), "Invalid workflow name 'Bad name!'"),
+    (workflow(name="a", execution_mode="banana"), _plain(), "Invalid execution_mode 'banana'"),
+    (workflow(name="a", execution_mode="scheduled"), _plain(), "has no schedule"),
+    (workflow(name="a", timeout_seconds=-5), _plain(), "is negative"),
+    (workflow(name="a", retry_policy={"max": 1}), _plain(), "Unknown retry_policy key 'max'"),
+    (workflow(name="a", retry_policy={"max_attempts": 0}), _plain(), "max_attempts >= 1"),
+    (workflow(name="a", retry_policy={"max_attempts": "3"}), _plain(), "needs numbers"),
+    (workflow(name="a"), _sync, "must be an async function"),
+    (workflow(name="a"), _empty, "takes no context"),
+    (workflow(name="a"), _unnamed, "arguments without a name"),
+    (workflow(name="a"), greet, "is decorated twice"),
+    (data_provider(name="a", cache_ttl_seconds=-1), _plain(), "is negative"),
+    (param("a", "colour"), _plain(), "Invalid parameter type 'colour' of 'a'. Must be one of: string"),
+    (param("a", "string", validation={"minimum": 1}), _plain(), "Unknown validation 'minimum'"),
+    (param("a", "string"), greet, "put it below"),
+    (lambda function: param("a", "string")(param("a", "int")(function)), _plain(), "described twice"),
+    (lambda function: workflow(name="a")(param("b", "int")(function)), _plain(), "does not take"),
+])
+def test_what_cannot_work_is_refused_at_once(decorate: Any, function: Any, said: str) -> None:
+    """The refusal says file and line, what is wrong, and what to write."""
+    with pytest.raises(DefinitionError) as refusal:
+        decorate(function)
+    assert said in str(refusal.value)
+    assert str(refusal.value).startswith(f"{__file__}:")
+    assert isinstance(refusal.value, ValueError)

@@ -1,0 +1,68 @@
+"""The shared words: what they answer, and what a secret handle refuses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bifrost.errors import DefinitionError, ValidationError
+from bifrost.models import OAuthCredentials, Organization, RetryRules, Secret, SourceLocation
+
+
+def test_organization_answers_both_names() -> None:
+    """The guide's names and the short ones mean the same."""
+    organization = Organization("acme", "Acme", active=False)
+    assert (organization.org_id, organization.is_active) == ("acme", False)
+    assert str(SourceLocation("a.py", 3)) == "a.py:3"
+
+
+def test_credentials_know_when_they_expire() -> None:
+    """With a leeway, in any time zone or none; without an expiry they never do. No token is printed."""
+    now = datetime.now(UTC)
+    credentials = OAuthCredentials("graph", "tok-en", expires_at=now + timedelta(seconds=30), refresh_token="re-fresh")
+    assert not credentials.is_expired()
+    assert credentials.is_expired(leeway_seconds=60)
+    assert OAuthCredentials("g", "t", expires_at=(now - timedelta(seconds=1)).replace(tzinfo=None)).is_expired()
+    assert OAuthCredentials("g", "t").is_valid()
+    assert credentials.get_auth_header() == "Bearer tok-en"
+    assert "tok-en" not in repr(credentials)
+    assert "re-fresh" not in repr(credentials)
+
+
+def test_a_secret_handle_prints_as_stars() -> None:
+    """Its name may be seen; comparing handles, hashing and truth are no use of the value."""
+    secret = Secret("acme", "api_key")
+    assert str(secret) == "********"
+    assert repr(secret) == "Secret('api_key', ********)"
+    assert secret == Secret("acme", "api_key") != Secret("acme", "other")
+    assert secret != 3
+    assert len({secret, Secret("acme", "api_key")}) == 1
+    assert bool(secret)
+    assert Secret.from_wire(secret.to_wire()) == secret
+    assert Secret.from_wire({"a": 1}) is None
+
+
+@pytest.mark.parametrize("use", [
+    lambda s: "Bearer " + s, lambda s: s + "x", lambda s: f"{s}", len, lambda s: s[0], list,
+    lambda s: s == "value", bytes, lambda s: s % 1])
+def test_a_secret_handle_is_no_text(use: Any) -> None:
+    """What would need the value is refused, with what to do instead."""
+    with pytest.raises(ValidationError, match="pass it as it is to an integration call"):
+        use(Secret("acme", "api_key"))
+
+
+def test_a_secret_handle_cannot_be_changed() -> None:
+    """A handle is what it was made."""
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        Secret("acme", "a").name = "b"
+
+
+def test_retry_rules_read_every_spelling() -> None:
+    """The longest wait follows a first wait that is longer than it usually is."""
+    assert RetryRules.of({}) == RetryRules()
+    assert RetryRules.of({"max_attempts": 3, "backoff": 2}) == RetryRules(max_attempts=3, factor=2)
+    assert RetryRules.of({"backoffSeconds": 300}).max_seconds == 300
+    with pytest.raises(DefinitionError, match="0 < backoff_seconds <= max_backoff_seconds"):
+        RetryRules.of({"backoff_seconds": 9, "max_backoff_seconds": 3})

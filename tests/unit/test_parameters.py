@@ -1,0 +1,124 @@
+"""Parameters: coercion, rules, one report of all faults, JSON Schema, and what the signature says."""
+
+from __future__ import annotations
+
+import inspect
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from bifrost import parameters
+from bifrost.errors import ValidationError
+from bifrost.models import ParameterMetadata
+
+
+def _parameter(type_name: str = "string", name: str = "x", **more: Any) -> ParameterMetadata:
+    return ParameterMetadata(name=name, type=type_name, label=name.title(), **more)
+
+
+@pytest.mark.parametrize(("type_name", "given", "expected"), [
+    ("string", "a", "a"), ("email", " ada@acme.example ", "ada@acme.example"),
+    ("int", "42", 42), ("int", 42, 42), ("int", 42.0, 42), ("float", "1.5", 1.5), ("float", 2, 2.0),
+    ("bool", "yes", True), ("bool", "OFF", False), ("bool", True, True), ("bool", 0, False),
+    ("json", '{"a": 1}', {"a": 1}), ("json", [1], [1]),
+    ("list", '["a"]', ["a"]), ("list", "a, b,", ["a", "b"]), ("list", ("a",), ["a"]), ("list", ["a"], ["a"]),
+    ("date", "2030-12-31", date(2030, 12, 31)), ("date", date(2030, 1, 2), date(2030, 1, 2)),
+    ("datetime", "2030-12-31T09:00:00+00:00", datetime(2030, 12, 31, 9, tzinfo=UTC)),
+    ("datetime", datetime(2030, 1, 1, tzinfo=UTC), datetime(2030, 1, 1, tzinfo=UTC)), ("any", "{", "{"),
+])
+def test_a_value_becomes_its_type(type_name: str, given: Any, expected: Any) -> None:
+    """What forms and shells send as text, and what programs send as it is, arrive as the same value."""
+    assert parameters.check(_parameter(type_name), given) == expected
+
+
+@pytest.mark.parametrize(("type_name", "given", "said"), [
+    ("string", 1, "must be a string"), ("email", "invalid-email", "must be an email address"),
+    ("email", "a@b", "must be an email address"), ("email", "a@b..c", "must be an email address"),
+    ("int", "4.5", "must be a whole number"), ("int", 4.5, "must be a whole number"), ("int", True, "must be a whole number"),
+    ("int", None, "must be a whole number"), ("float", "much", "must be a number"), ("float", "nan", "must be a number"),
+    ("float", True, "must be a number"), ("bool", "perhaps", "must be true or false"), ("json", "{", "must be JSON"),
+    ("list", {"a": 1}, "must be a list"), ("list", "[", "must be JSON"), ("list", 7, "must be a list"),
+    ("date", "tomorrow", "must be a date"), ("datetime", "noon", "must be a date and time"), ("date", 5, "must be a string"),
+])
+def test_a_value_of_another_type_is_refused(type_name: str, given: Any, said: str) -> None:
+    """The refusal names the parameter and says what it must be."""
+    with pytest.raises(ValidationError, match=f"Parameter 'x' {said}") as refusal:
+        parameters.check(_parameter(type_name), given)
+    assert refusal.value.field == "x"
+
+
+@pytest.mark.parametrize(("type_name", "rule", "good", "bad", "said"), [
+    ("int", {"min": 1}, 1, 0, "must be at least 1"), ("float", {"max": 2}, 2, 2.1, "must be at most 2"),
+    ("string", {"min_length": 2}, "ab", "a", "must have at least 2 characters"),
+    ("string", {"max_length": 1}, "a", "ab", "must have at most 1 character"),
+    ("list", {"max_length": 1}, ["a"], ["a", "b"], "must have at most 1 item"),
+    ("string", {"pattern": "^a"}, "ab", "ba", "must match the pattern"),
+    ("string", {"enum": ["a", "b"]}, "a", "c", "must be one of: a, b"),
+    ("string", {"custom": str.islower}, "a", "A", "is not valid"),
+    ("string", {"pattern": "^a", "message": "Begin with a"}, "a", "b", "Begin with a"),
+])
+def test_a_rule_is_enforced(type_name: str, rule: dict[str, Any], good: Any, bad: Any, said: str) -> None:
+    """Each rule lets the good value pass and refuses the bad one in its own words, or in those of `message`."""
+    assert parameters.check(_parameter(type_name, validation=rule), good) == good
+    with pytest.raises(ValidationError, match=said):
+        parameters.check(_parameter(type_name, validation=rule), bad)
+
+
+def test_a_custom_rule_says_why() -> None:
+    """A ValueError of a custom rule is the refusal's text."""
+    def weekday(_value: Any) -> None:
+        raise ValueError("is no weekday")
+
+    with pytest.raises(ValidationError, match="Parameter 'x' is no weekday"):
+        parameters.check(_parameter(validation={"custom": weekday}), "a")
+
+
+def test_all_faults_are_reported_together() -> None:
+    """One error names every parameter at fault; the first is its field."""
+    described = [_parameter(name="a", required=True), _parameter("int", name="b"), _parameter("email", name="c")]
+    with pytest.raises(ValidationError) as refusal:
+        parameters.bind(described, {"b": "x", "c": "y"})
+    assert refusal.value.field == "a"
+    assert [error["field"] for error in refusal.value.details["errors"]] == ["a", "b", "c"]
+    assert "Missing required parameter: a; Parameter 'b' must be a whole number" in refusal.value.message
+
+
+def test_what_is_not_given_has_its_default() -> None:
+    """None, and an empty text where the type is not string, count as not given; a required empty text is missing."""
+    described = [_parameter("int", name="a", default_value=3), _parameter(name="b"), _parameter("bool", name="c")]
+    assert parameters.bind(described, {"a": "", "b": "", "other": 1}) == {"a": 3, "b": "", "c": None}
+    with pytest.raises(ValidationError, match="Missing required parameter: x"):
+        parameters.bind([_parameter(required=True)], {"x": ""})
+
+
+def test_json_schema_describes_the_parameters() -> None:
+    """Types, rules, defaults, help and required are there; a custom rule has no words in JSON Schema."""
+    schema = parameters.json_schema([
+        _parameter("email", name="e", required=True, help_text="Whose"),
+        _parameter("list", name="l", validation={"min_length": 1, "custom": bool, "message": "m"}),
+        _parameter("int", name="i", validation={"min": 1, "max": 2, "enum": [1, 2]}, default_value=1, data_provider="p"),
+        _parameter(name="s", validation={"max_length": 5, "pattern": "a"})])
+    assert schema["required"] == ["e"]
+    assert schema["properties"] == {
+        "e": {"title": "E", "type": "string", "format": "email", "description": "Whose"},
+        "l": {"title": "L", "type": "array", "minItems": 1},
+        "i": {"title": "I", "type": "integer", "minimum": 1, "maximum": 2, "enum": [1, 2], "default": 1, "x-data-provider": "p"},
+        "s": {"title": "S", "type": "string", "maxLength": 5, "pattern": "a"}}
+
+
+def test_the_signature_completes_the_description() -> None:
+    """Parameters that only the signature names are parameters too, with its types and defaults."""
+    def function(context: Any, a: str, b: int = 2, c: bool | None = None, d: list[str] | None = None,
+                 e: dict[str, Any] = {}, f=None, *, g: datetime, **rest: Any) -> None:  # noqa: B006
+        del context, a, b, c, d, e, f, g, rest
+
+    described = parameters.of_signature(inspect.signature(function, eval_str=True), [_parameter("email", name="a"),
+                                                                                  _parameter("int", name="b")])
+    assert [(one.name, one.type, one.required, one.default_value) for one in described] == [
+        ("a", "email", False, None), ("b", "int", False, 2), ("c", "bool", False, None), ("d", "list", False, None),
+        ("e", "json", False, {}), ("f", "any", False, None), ("g", "datetime", True, None)]
+    postponed = parameters.of_signature(inspect.signature(function), [])
+    assert [one.type for one in postponed] == ["string", "int", "bool", "list", "json", "any", "datetime"]
+    assert described[2].label == "C"
+    assert parameters.title("license_sku") == "License Sku"
