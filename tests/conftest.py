@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bifrost import redaction
 from bifrost.dev.ports import free_port
 from bifrost.dev.temporal_server import TemporalServer
 from bifrost.dev.vault_server import VaultServer
@@ -31,6 +32,17 @@ def _nobodys_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         empty.touch()
         patch.setenv("TEMPORAL_CONFIG_FILE", str(empty))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets() -> Iterator[None]:
+    """Forget the secrets that a test made known: in another test the same letters may be no secret."""
+    values, blocks = set(redaction._values), {block: list(known) for block, known in redaction._by_block.items()}
+    yield
+    redaction._values.clear()
+    redaction._values.update(values)
+    redaction._by_block.clear()
+    redaction._by_block.update(blocks)
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,8 @@ def main() -> NoReturn:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
     except (KeyboardInterrupt, click.Abort):
         code = 130
     except BrokenPipeError:  # the reader of our output has seen enough

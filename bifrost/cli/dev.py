@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shlex
 import shutil
@@ -16,6 +15,7 @@ from typing import Any, Final
 
 import click
 
+from bifrost.cli import output, parts
 from bifrost.dev import demo as story
 from bifrost.dev.foreground import serve, until_signalled
 from bifrost.dev.narration import Narrator, timeline
@@ -24,7 +24,6 @@ from bifrost.dev.simulators.server import SIMULATORS
 from bifrost.dev.simulators.server import serve as serve_simulator
 from bifrost.dev.stack import Ports, Stack
 from bifrost.organizations.yaml import YamlOrganizations
-from bifrost.settings import Settings
 
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -39,20 +38,24 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--simulators/--no-simulators", default=True, show_default=True,
               help="Lead the organizations to simulators of Microsoft Graph and the user API.")
 @click.option("--reload/--no-reload", default=True, show_default=True, help="Follow changes of the workspace.")
-@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON when everything is ready.")
+@output.json_option
 def dev(data: Path, port: int | None, ui_port: int | None, vault_port: int | None, simulators: bool, reload: bool,
         as_json: bool) -> None:
     """Run everything on this machine: Temporal, Vault, simulators and a worker.
 
-    Ctrl-C stops all of it. What Temporal and Vault hold is there again at the next start; simulators forget.
+    With --json, one line is printed when everything is ready. Ctrl-C stops all of it. What Temporal and Vault hold is
+    there again at the next start; simulators forget.
     """
-    stack = Stack(data, Settings.from_environment(), simulators=simulators,
+    stack = Stack(data, parts.settings(), simulators=simulators,
                   ports=Ports(temporal=port, ui=ui_port, vault=vault_port))
 
     def show(worker: ServerProcess) -> None:
-        click.echo(json.dumps({**_addresses(stack), "worker_pid": worker.pid}) if as_json else _block(stack, reload=reload))
+        if as_json:
+            output.print_json({**_addresses(stack), "worker_pid": worker.pid})
+        else:
+            click.echo(_block(stack, reload=reload))
 
-    asyncio.run(_until_stopped(stack, reload=reload, show=show))
+    parts.run(_until_stopped(stack, reload=reload, show=show))
 
 
 async def _until_stopped(stack: Stack, *, reload: bool, show: Any) -> None:
@@ -67,8 +70,8 @@ def _say(text: str) -> None:
 def _addresses(stack: Stack) -> dict[str, Any]:
     simulators = {one.simulator.name: one.url for one in (stack.graph, stack.user_api) if one}
     return {"temporal_address": stack.temporal.address, "ui_url": stack.temporal.ui_url, "vault_addr": stack.vault.address,
-            "simulators": simulators, "workspace": str(stack.settings.workspace),
-            "organizations": str(stack.settings.organizations), "env_file": str(stack.env_file)}
+            "simulators": simulators, "task_queue": stack.settings.task_queue, "workspace": stack.settings.workspace,
+            "organizations": stack.settings.organizations, "env_file": stack.env_file}
 
 
 def _block(stack: Stack, *, reload: bool) -> str:
@@ -115,19 +118,21 @@ def _dotted(path: Path) -> str:
 @click.command()
 @click.option("--data", type=_FOLDER, help="Where everything is kept.  [default: a temporary folder]")
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="Print the outcome as JSON, and tell the story on standard error.")
+@output.json_option
 def demo(data: Path | None, keep: bool, as_json: bool) -> None:
     """See an execution survive kill -9.
 
     Creates a user in two systems for one of two organizations, on the embedded stack with simulators, kills the worker
-    half-way, and checks what came of it. The exit status is 0 only if every check was passed.
+    half-way, and checks what came of it. The exit status is 0 only if every check was passed. With --json, the outcome is
+    printed as JSON, and the story is told on standard error.
     """
     narrator = Narrator(sys.stderr if as_json else sys.stdout)
     with _folder(data) as directory:
-        sys.exit(asyncio.run(_demo(Stack(directory, Settings.from_environment()), narrator, keep=keep, as_json=as_json)))
+        if not parts.run(_demo(Stack(directory, parts.settings()), narrator, keep=keep, as_json=as_json)):
+            raise click.exceptions.Exit(_INTERRUPTED)
 
 
-async def _demo(stack: Stack, narrator: Narrator, *, keep: bool, as_json: bool) -> int:
+async def _demo(stack: Stack, narrator: Narrator, *, keep: bool, as_json: bool) -> bool:
     passed = False
 
     async def tell(stopped: asyncio.Event) -> None:
@@ -137,17 +142,18 @@ async def _demo(stack: Stack, narrator: Narrator, *, keep: bool, as_json: bool) 
             narrator.step(f"Temporal ({stack.temporal.address}), Vault ({stack.vault.address}) and simulators of two systems")
             execution = await story.tell(stack, narrator)
             passed = True
+            narrator.note("Every line above was checked as it was told.")
             if as_json:
-                click.echo(json.dumps({
+                output.print_json({
                     "execution_id": execution.execution_id, "run_id": execution.run_id, "status": execution.status,
                     "result": execution.result, "steps": [step.what for step in narrator.steps],
-                    "timeline": timeline(execution)}))
+                    "timeline": timeline(execution)})
             if keep:
                 narrator.note(_kept(stack, execution.execution_id))
                 await stopped.wait()
 
     await until_signalled(tell)
-    return 0 if passed else _INTERRUPTED
+    return passed
 
 
 def _kept(stack: Stack, execution_id: str) -> str:
@@ -169,11 +175,18 @@ def _folder(chosen: Path | None) -> Iterator[Path]:
 @click.command()
 @click.argument("name", metavar="|".join(sorted(SIMULATORS)))
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port.  [default: a free one]")
-@click.option("--json", "as_json", is_flag=True, help="Print the address as JSON.")
+@output.json_option
 def simulate(name: str, port: int, as_json: bool) -> None:
     """Serve a simulator of another system, until Ctrl-C.
 
     It accepts any credentials. GET /_journal answers the requests that it received; POST /_faults makes it fail.
     """
-    serve_simulator(name, port, on_ready=lambda url: click.echo(
-        json.dumps({"simulator": name, "url": url}) if as_json else f"{name} answers at {url}"))
+    parts.settings()
+
+    def show(url: str) -> None:
+        if as_json:
+            output.print_json({"simulator": name, "url": url})
+        else:
+            click.echo(f"{name} answers at {url}")
+
+    serve_simulator(name, port, on_ready=show)

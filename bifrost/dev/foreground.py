@@ -17,6 +17,7 @@ from bifrost.errors import ConfigurationError, TimeoutError  # noqa: A004 - the 
 FIRST_PAUSE: Final = 1.0
 """How long, in seconds, a worker that ended is mourned before another one is started; doubled each time."""
 LONGEST_PAUSE: Final = 30.0
+_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 _STEADY_SECONDS: Final = 60.0
 _LOOK_SECONDS: Final = 0.1
 
@@ -40,10 +41,17 @@ async def until_signalled(work: Callable[[asyncio.Event], Awaitable[None]]) -> b
             stopped.set()
             task.cancel()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop)
-    with suppress(asyncio.CancelledError):
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop)
+    try:
         await task
+    except asyncio.CancelledError:
+        if not stopped.is_set():
+            raise
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
     return not stopped.is_set()
 
 

@@ -125,10 +125,11 @@ class Stack:
         folder = self.directory / "temporal"
         self.temporal = TemporalServer(folder, db_path=folder / "temporal.db", port=self._ports.temporal, ui_port=ui_port)
         self.vault = VaultServer(self.directory / "vault", port=self._ports.vault, mount=self.settings.vault_mount)
+        self._opened.push_async_callback(self._stop_servers)
         try:
             async with asyncio.TaskGroup() as group:
-                for server in (self.temporal, self.vault):
-                    group.create_task(self._opened.enter_async_context(server))
+                group.create_task(self.temporal.start())
+                group.create_task(self.vault.start())
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
         self.settings = dataclasses.replace(
@@ -136,6 +137,9 @@ class Stack:
         # Not by the environment's configuration, which may lead to another cluster.
         self.client = await Client.connect(self.temporal.address, namespace=self.temporal.namespace,
                                            data_converter=DATA_CONVERTER)
+
+    async def _stop_servers(self) -> None:
+        await asyncio.gather(self.temporal.stop(), self.vault.stop())
 
     # --- simulators ----------------------------------------------------------------------------------------------
 
