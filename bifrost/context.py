@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import timedelta
@@ -16,8 +17,7 @@ from typing import Any
 from bifrost.errors import ConfigurationError
 from bifrost.models import Caller, OAuthCredentials, Organization, Secret
 
-_SENSITIVE_WORDS = {"secret", "password", "passwd", "token", "key", "apikey", "credential", "credentials",
-                    "authorization"}
+_SENSITIVE = re.compile(r"\w*(secret|password|passwd|passphrase|token|credential)s?|(api|access|auth|private)?keys?|pwd|authorization")
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 REDACTED = "***REDACTED***"
 """What stands where a value may not be written down."""
@@ -26,8 +26,8 @@ MAX_TEXT, MAX_ITEMS = 1_000, 100
 
 
 def is_sensitive(key: str) -> bool:
-    """Whether a value under this key is one to hide: by whole words, so `api_key` is and `monkey` is not."""
-    return any(word.lower() in _SENSITIVE_WORDS for word in _WORDS.findall(key))
+    """Whether a value under this key is one to hide: by its words, so `api_key` is and `monkey` is not."""
+    return any(_SENSITIVE.fullmatch(word.lower()) for word in _WORDS.findall(key))
 
 
 def sanitize(value: Any, key: str = "") -> Any:
@@ -35,8 +35,10 @@ def sanitize(value: Any, key: str = "") -> Any:
     if key and is_sensitive(key) and value is not None:
         return REDACTED
     match value:
-        case None | bool() | int() | float():
+        case None | bool() | int():
             return value
+        case float():
+            return value if math.isfinite(value) else str(value)
         case str():
             return value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}… ({len(value) - MAX_TEXT} more characters)"
         case Mapping():
@@ -48,7 +50,14 @@ def sanitize(value: Any, key: str = "") -> Any:
             kept_items = [sanitize(item) for item in listed[:MAX_ITEMS]]
             return kept_items if len(listed) <= MAX_ITEMS else [*kept_items, f"… {len(listed) - MAX_ITEMS} more"]
         case _:
-            return sanitize(str(value))
+            fields = _fields(value)
+            return sanitize(str(value) if fields is None else fields)
+
+
+def _fields(value: Any) -> dict[str, Any] | None:
+    """The fields of a dataclass or pydantic model, whose text would show what their names hide."""
+    named = getattr(type(value), "__dataclass_fields__", None) or getattr(type(value), "model_fields", None)
+    return {name: getattr(value, name, None) for name in named} if isinstance(named, dict) else None
 
 
 _NO_VALUE = object()
@@ -83,7 +92,7 @@ def _typed(key: str, entry: Any) -> Any:
                 return {"secret_ref": value}
             case _:
                 return str(value)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigurationError(f"The configuration '{key}' is not of type {type_name}: {error}",
                                  config_key=key) from error
 

@@ -39,6 +39,7 @@ class WorkflowException(Exception):  # noqa: N818 - the name is the guide's
             details = details if details is not None or not rest else rest[0]
         elif args:
             message = args[0]
+            details = args[1] if len(args) > 1 and isinstance(args[1], Mapping) else details
         self.message = str(message) if message is not None else type(self).__name__
         self.error_type = error_type or type(self).__name__
         self.details: dict[str, Any] = {**extra, **(details or {})}
@@ -81,7 +82,9 @@ class IntegrationError(WorkflowException):
 
     def __init__(self, *args: Any, message: str | None = None, integration: str | None = None,
                  status_code: int | None = None, details: Mapping[str, Any] | None = None, **extra: Any) -> None:
-        if len(args) >= 2:
+        if len(args) >= 2 and isinstance(args[1], int):
+            message, status_code = args[0], args[1]
+        elif len(args) >= 2:
             integration, message = args[0], args[1]
             status_code = args[2] if len(args) > 2 else status_code
         elif args:
@@ -186,5 +189,6 @@ def _rebuild(cls: type[WorkflowException], error_type: str, message: str,
 def from_dict(error: Mapping[str, Any]) -> WorkflowException:
     """The inverse of `WorkflowException.to_dict`; an unknown type becomes a `WorkflowException` that keeps the name."""
     error_type = str(error.get("error") or "WorkflowException")
-    return _rebuild(_CLASSES.get(error_type, WorkflowException), error_type,
-                    str(error.get("message") or ""), error.get("details") or {})
+    details = error.get("details") or {}
+    return _rebuild(_CLASSES.get(error_type, WorkflowException), error_type, str(error.get("message") or ""),
+                    details if isinstance(details, Mapping) else {"details": details})

@@ -214,11 +214,15 @@ class Secret:
         """The handle that `value` stands for, or None if it stands for none."""
         if isinstance(value, dict) and value.keys() == {cls.WIRE_KEY}:
             inner = value[cls.WIRE_KEY]
-            return cls(inner["org_id"], inner["name"])
+            if isinstance(inner, dict) and inner.keys() == {"org_id", "name"}:
+                return cls(inner["org_id"], inner["name"])
         return None
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError("A secret handle cannot be changed")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.org_id, self.name)
 
     def __repr__(self) -> str:
         return f"Secret({self.name!r}, ********)"

@@ -34,15 +34,20 @@ def _nobodys_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield
 
 
-@pytest.fixture(autouse=True)
-def _own_secrets() -> Iterator[None]:
-    """Forget the secrets that a test made known: in another test the same letters may be no secret."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Iterator[None]:
+    """Forget the secrets that a test made known: in another test the same letters may be a plain word.
+
+    What fixtures make known stays, as long as they do: the keys of the session's Vault are secrets in every test.
+    """
     values, blocks = set(redaction._values), {block: list(known) for block, known in redaction._by_block.items()}
-    yield
-    redaction._values.clear()
-    redaction._values.update(values)
-    redaction._by_block.clear()
-    redaction._by_block.update(blocks)
+    try:
+        yield
+    finally:
+        redaction._values.clear()
+        redaction._values.update(values)
+        redaction._by_block.clear()
+        redaction._by_block.update(blocks)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import io
 import os
 import shlex
 import shutil
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+import structlog
 
 from bifrost.cli import output, parts
 from bifrost.dev import demo as story
@@ -25,6 +28,7 @@ from bifrost.dev.simulators.server import serve as serve_simulator
 from bifrost.dev.stack import Ports, Stack
 from bifrost.organizations.yaml import YamlOrganizations
 
+_log = structlog.stdlib.get_logger("bifrost.dev")
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _PORT = click.IntRange(1, 65535)
@@ -46,7 +50,10 @@ def dev(data: Path, port: int | None, ui_port: int | None, vault_port: int | Non
     With --json, one line is printed when everything is ready. Ctrl-C stops all of it. What Temporal and Vault hold is
     there again at the next start; simulators forget.
     """
-    stack = Stack(data, parts.settings(), simulators=simulators,
+    read = parts.settings()
+    if read.log_format == "auto":  # workers write to files, which are shown here
+        read = dataclasses.replace(read, log_format="console" if sys.stderr.isatty() else "json")
+    stack = Stack(data, read, simulators=simulators,
                   ports=Ports(temporal=port, ui=ui_port, vault=vault_port))
 
     def show(worker: ServerProcess) -> None:
@@ -59,12 +66,8 @@ def dev(data: Path, port: int | None, ui_port: int | None, vault_port: int | Non
 
 
 async def _until_stopped(stack: Stack, *, reload: bool, show: Any) -> None:
-    await until_signalled(lambda stopped: serve(stack, stopped, reload=reload, on_ready=show, say=_say))
-    _say("Everything has ended.")
-
-
-def _say(text: str) -> None:
-    click.echo(text, err=True)
+    await until_signalled(lambda stopped: serve(stack, stopped, reload=reload, on_ready=show, say=_log.warning))
+    _log.info("Everything has ended")
 
 
 def _addresses(stack: Stack) -> dict[str, Any]:
@@ -126,9 +129,12 @@ def demo(data: Path | None, keep: bool, as_json: bool) -> None:
     half-way, and checks what came of it. The exit status is 0 only if every check was passed. With --json, the outcome is
     printed as JSON, and the story is told on standard error.
     """
-    narrator = Narrator(sys.stderr if as_json else sys.stdout)
+    read = parts.settings()
+    # Where standard error is promised to be JSON, the story is told by the outcome alone.
+    silent = as_json and read.log_format == "json"
+    narrator = Narrator(io.StringIO() if silent else sys.stderr if as_json else sys.stdout)
     with _folder(data) as directory:
-        if not parts.run(_demo(Stack(directory, parts.settings()), narrator, keep=keep, as_json=as_json)):
+        if not parts.run(_demo(Stack(directory, read), narrator, keep=keep, as_json=as_json)):
             raise click.exceptions.Exit(_INTERRUPTED)
 
 

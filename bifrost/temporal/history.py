@@ -323,8 +323,11 @@ def _of_call(story: _Story, event: HistoryEvent) -> None:
             story.close_call(event, cancelled.scheduled_event_id, "cancelled", None)
 
 
+_WAITING = (PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED, PendingActivityState.PENDING_ACTIVITY_STATE_PAUSED)
+
+
 def _show_pending(call: Call, pending: PendingActivityInfo) -> None:
-    waiting = pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+    waiting = pending.state in _WAITING
     # While it waits, Temporal counts the attempt to come.
     call.attempts = pending.attempt - 1 if waiting else pending.attempt
     call.status = ("retrying" if call.attempts else "scheduled") if waiting else "running"

@@ -39,10 +39,10 @@ def refuses(name: str, fromlist: Sequence[str] | None) -> str | None:
     top = name.partition(".")[0]
     if top not in ("bifrost", "engine"):
         return None
-    if name in ALIASES or name == TEST_KIT:
+    if name in ALIASES:
         return None
-    if name == FRONT_DOOR:
-        public = {*importlib.import_module(FRONT_DOOR).__all__, "testing", "*"}
+    if name in (FRONT_DOOR, TEST_KIT):
+        public = {*importlib.import_module(name).__all__, *(["testing"] if name == FRONT_DOOR else []), "*"}
         hidden = [item for item in fromlist or () if item not in public]
         return f"{name}.{hidden[0]}" if hidden else None
     if name in PACKAGES:

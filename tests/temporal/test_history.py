@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from temporalio.api.workflow.v1 import PendingActivityInfo
 
 from bifrost.errors import ConfigurationError, NotFoundError
 from bifrost.models import SYSTEM_CALLER, Caller, ExecutionStatus
 from bifrost.temporal import client as executions
+from bifrost.temporal import history
 from bifrost.temporal.history import Execution, list_executions, read_execution
 from tests.temporal.conftest import House
+from tests.waiting import until
 
 WORKFLOWS = """
     import asyncio
@@ -107,10 +109,11 @@ def shop(house: House) -> House:
 
 async def _until(read: Callable[[], Awaitable[Any]], satisfied: Callable[[Any], Any]) -> Any:
     """What `read` answers, as soon as it is as wanted."""
-    deadline = time.monotonic() + 20
-    while not satisfied(value := await read()):
-        assert time.monotonic() < deadline, value
-        await asyncio.sleep(0.02)
+    async def check() -> list[Any]:
+        value = await read()
+        return [value] if satisfied(value) else []
+
+    [value] = await until(check)
     return value
 
 
@@ -216,16 +219,14 @@ async def test_a_call_under_way_is_shown(shop: House, workflow: str, status: str
     assert read.calls[0].status == "cancelled"
 
 
-async def test_a_call_that_no_worker_took_is_scheduled(shop: House) -> None:
-    """A call waits for a worker when there is none for it."""
-    shop.write("workflows/shop.py", WORKFLOWS.replace("timeout_seconds = 0.5", "timeout_seconds = 60"))
-    handle = await shop.start("hang")
-    async with shop.serving():
-        await _until(lambda: read_execution(shop.client, handle.id),
-                     lambda one: one.calls and one.calls[0].status == "running")
-    read = await _until(lambda: read_execution(shop.client, handle.id), lambda one: one.calls[0].status != "running")
-    assert read.calls[0].status in ("scheduled", "retrying")
-    await handle.terminate()
+@pytest.mark.parametrize(("state", "attempt", "status", "attempts"), [
+    ("SCHEDULED", 1, "scheduled", 0), ("SCHEDULED", 3, "retrying", 2), ("PAUSED", 1, "scheduled", 0),
+    ("STARTED", 1, "running", 1), ("CANCEL_REQUESTED", 2, "running", 2)])
+def test_a_call_that_waits_counts_the_attempts_it_had(state: str, attempt: int, status: str, attempts: int) -> None:
+    """Temporal counts the attempt that a waiting call will have next; what is shown is how many were begun."""
+    call = history.Call("shop.sell", datetime.now(UTC))
+    history._show_pending(call, PendingActivityInfo(state=f"PENDING_ACTIVITY_STATE_{state}", attempt=attempt))
+    assert (call.status, call.attempts, call.error) == (status, attempts, None)
 
 
 async def test_an_argument_of_another_shape_is_no_obstacle(shop: House) -> None:

@@ -1,0 +1,65 @@
+"""Organizations that are led to simulators, and the secrets made up for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from bifrost import redaction
+from bifrost.dev import samples
+from bifrost.models import Organization
+from bifrost.organizations.memory import MemoryOrganizations
+from bifrost.secrets.memory import MemorySecrets
+
+GRAPH = {"client_id": "app", "client_secret": {"secret_ref": "graph_secret"}}
+
+
+def _organizations(*configs: dict[str, Any], everywhere: dict[str, Any] | None = None) -> MemoryOrganizations:
+    return MemoryOrganizations([Organization(f"org{number}", f"Org {number}", f"tenant{number}", config=config)
+                                for number, config in enumerate(configs, 1)], everywhere or {})
+
+
+async def test_every_secret_that_is_referred_to_is_made_up_once() -> None:
+    """References count wherever they stand; what Vault has, also globally, stays; the redaction net knows the rest."""
+    organizations = _organizations(
+        {"msgraph": GRAPH, "list": [{"secret_ref": "in_list"}], "typed": {"value": "in_type", "type": "secret_ref"}},
+        {"msgraph": GRAPH, "shared": {"secret_ref": "everybodys"}}, everywhere={"user_management_api_url": "https://x"})
+    store = MemorySecrets({"org2": {"graph_secret": "written-by-hand"}, "GLOBAL": {"everybodys": "for-everybody"}})
+    found = await samples.seed(organizations, store)
+    assert set(found) == {("org1", "graph_secret"), ("org1", "in_list"), ("org1", "in_type"),
+                          ("org1", "user_management_api_key"), ("org2", "graph_secret"), ("org2", "everybodys"),
+                          ("org2", "user_management_api_key")}
+    assert found["org2", "graph_secret"] == "written-by-hand"
+    assert found["org2", "everybodys"] == "for-everybody"
+    assert await store.read("org1", "in_list") == found["org1", "in_list"]
+    assert redaction.mask(found["org1", "in_list"]) == redaction.MASK
+    assert await samples.seed(organizations, store) == found
+
+
+async def test_inactive_organizations_need_no_secrets() -> None:
+    """Nothing runs for them."""
+    organizations = MemoryOrganizations([Organization("gone", "Gone", active=False, config={"msgraph": GRAPH})])
+    assert await samples.seed(organizations, MemorySecrets({})) == {}
+
+
+def test_accounts_tell_organizations_apart() -> None:
+    """Graph knows each tenant's secret, the user API the organization of each key; without a secret there is no account."""
+    organizations = _organizations({"msgraph": {**GRAPH, "tenant_id": "own"}}, {"msgraph": GRAPH},
+                                   {"msgraph": {"client_secret": "plain"}}, {})
+    known = {("org1", "graph_secret"): "one", ("org1", "user_management_api_key"): "key"}
+    assert samples.accounts(organizations, known) == samples.Accounts({"own": "one"}, {"key": "org1"})
+
+
+@pytest.mark.parametrize("everywhere", [{}, {"user_management_api_url": "https://x", "other": 1}])
+def test_only_urls_are_replaced(everywhere: dict[str, Any]) -> None:
+    """What an organization does not have is not added to it; dates and numbers in quotes stay text."""
+    organizations = _organizations({"msgraph": GRAPH, "since": "2026-01-02", "n": "7"}, {"msgraph": "none"},
+                                   everywhere=everywhere)
+    written = yaml.safe_load(samples.redirected(organizations, graph="http://graph", user_api="http://users"))
+    changed = {"user_management_api_url": "http://users"} if everywhere else {}
+    assert written["global"] == {"config": {**everywhere, **changed}}
+    assert [one["config"] for one in written["organizations"]] == [
+        {"msgraph": {**GRAPH, "base_url": "http://graph", "login_url": "http://graph"}, "since": "2026-01-02", "n": "7"},
+        {"msgraph": "none"}]
