@@ -39,7 +39,7 @@ def worker(reload: bool) -> None:
 
 
 def _fix_hash_seed() -> None:
-    """Run under a fixed hash seed, so that sets of strings have one order in every worker; see DESIGN of replay."""
+    """Run under a fixed hash seed, so that sets of strings have one order in every worker."""
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "bifrost", *sys.argv[1:]])  # noqa: S606 - the same program

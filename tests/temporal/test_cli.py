@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,14 @@ class Shell:
 
     environment: dict[str, str]
     directory: Path
+    started: list[asyncio.subprocess.Process] = field(default_factory=list)
 
     async def start(self, *arguments: str, **more: str) -> asyncio.subprocess.Process:
         """Start a command, with further variables by keyword."""
-        return await asyncio.create_subprocess_exec(
+        self.started.append(await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bifrost", *arguments, env={**os.environ, **self.environment, **more}, cwd=self.directory,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE)
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE))
+        return self.started[-1]
 
     async def __call__(self, *arguments: str, stdin: str = "", **more: str) -> Ended:
         """Run a command to its end."""
@@ -60,18 +62,23 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory, temporal_server: TemporalServer, vault_server: VaultServer,
-          graph_server: SimulatorServer, user_api_server: SimulatorServer) -> Shell:
+async def shell(tmp_path_factory: pytest.TempPathFactory, temporal_server: TemporalServer, vault_server: VaultServer,
+          graph_server: SimulatorServer, user_api_server: SimulatorServer) -> AsyncIterator[Shell]:
     """A shell that is connected to the session's servers, in the sample workspace."""
     directory = tmp_path_factory.mktemp("shell")
     (directory / "organizations.yaml").write_text(yaml.safe_dump({"organizations": [
         {"id": tenant, "name": tenant.title(), "tenant_id": tenant,
          "config": config_of(tenant, graph_server.url, user_api_server.url)} for tenant in GRAPH_SECRETS]}))
-    return Shell({
+    connected = Shell({
         "TEMPORAL_ADDRESS": temporal_server.address, "VAULT_ADDR": vault_server.address, "VAULT_TOKEN": vault_server.token,
         "BIFROST_WORKSPACE": str(SAMPLE), "BIFROST_ORGANIZATIONS": "organizations.yaml",
         "BIFROST_TASK_QUEUE": "command-line", "BIFROST_VAULT_PREFIX": "command-line",
         "BIFROST_LOG_FORMAT": "json", "PYTHONHASHSEED": "1"}, directory)
+    yield connected
+    for process in connected.started:
+        if process.returncode is None:  # of a test that failed
+            process.kill()
+            await process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -96,7 +96,7 @@ BOUNDARIES = {
 @pytest.mark.parametrize("boundary", BOUNDARIES)
 async def test_a_killed_worker_loses_nothing_and_repeats_nothing(
         workers: Workers, client: Client, graph: SimulatorControl, user_api: SimulatorControl, tmp_path: Path,
-        temporal_server: TemporalServer, boundary: str) -> None:
+        temporal_server: TemporalServer, graph_server: SimulatorServer, boundary: str) -> None:
     """Whenever the worker is killed, the run ends Success with one user in each system and each checkpoint once.
 
     A call that was recorded as done is never made again, and the one that was in flight is repeated with its key. No
@@ -129,7 +129,10 @@ async def test_a_killed_worker_loses_nothing_and_repeats_nothing(
     assert not await graph.journal(tenant="globex")
     written = workers.output() + b"".join(
         file.read_bytes() for file in temporal_server.db_path.parent.glob(f"{temporal_server.db_path.name}*"))
-    for secret in (*GRAPH_SECRETS.values(), *API_KEYS.values()):
+    assert email.encode() in written  # so the search can find
+    tokens = graph_server.simulator._tokens  # type: ignore[attr-defined]
+    assert tokens
+    for secret in (*GRAPH_SECRETS.values(), *API_KEYS.values(), *tokens):
         assert secret.encode() not in written
 
 

@@ -7,7 +7,7 @@ from bifrost import OrganizationContext, data_provider
 _FIELDS = ["id", "displayName", "userPrincipalName", "department", "jobTitle"]
 
 
-@data_provider(name="get_active_users", description="Get list of active users for selection", category="organization",
+@data_provider(name="get_active_users", description="People who can sign in", category="organization",
                cache_ttl_seconds=600)
 async def get_active_users(context: OrganizationContext) -> list[dict[str, Any]]:
     """The enabled users by name; none, and a line in the log, if Microsoft 365 cannot be asked."""
@@ -16,7 +16,7 @@ async def get_active_users(context: OrganizationContext) -> list[dict[str, Any]]
         users = await graph.get_users(filter="accountEnabled eq true", select=_FIELDS)
         options = sorted((_option(user) for user in users.value), key=lambda one: one["metadata"]["display_name"])
     except Exception as error:  # noqa: BLE001 - a form without options beats a form that does not open
-        context.log("error", "Failed to get active users", {"error": str(error)})
+        context.log("error", "Users cannot be listed", {"error": str(error)})
         return []
     context.log("info", f"Retrieved {len(options)} active users")
     return options

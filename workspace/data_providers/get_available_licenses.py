@@ -6,7 +6,7 @@ from bifrost import OrganizationContext, data_provider
 from workspace.utils.licensing import usage
 
 
-@data_provider(name="get_available_licenses", description="Get available Microsoft 365 licenses for assignment",
+@data_provider(name="get_available_licenses", description="Microsoft 365 licenses that have free units",
                category="m365", cache_ttl_seconds=300)
 async def get_available_licenses(context: OrganizationContext) -> list[dict[str, Any]]:
     """The licences with free units; none, and a line in the log, if Microsoft 365 cannot be asked."""
@@ -14,7 +14,7 @@ async def get_available_licenses(context: OrganizationContext) -> list[dict[str,
         graph = context.get_integration("msgraph")
         licenses = [usage(sku) for sku in (await graph.get_subscribed_skus()).value]
     except Exception as error:  # noqa: BLE001 - a form without options beats a form that does not open
-        context.log("error", "Failed to get available licenses", {"error": str(error)})
+        context.log("error", "Licenses cannot be listed", {"error": str(error)})
         return []
     free = [one for one in licenses if one["available"] > 0]
     context.log("info", f"Found {len(free)} available licenses")

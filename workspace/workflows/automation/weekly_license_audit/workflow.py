@@ -7,7 +7,7 @@ from bifrost import OrganizationContext, WorkflowException, workflow
 from workspace.workflows.automation.weekly_license_audit.lib.report import build_report
 
 
-@workflow(name="weekly_license_audit", description="Weekly audit of Microsoft 365 license usage", category="automation",
+@workflow(name="weekly_license_audit", description="Every Monday: which licenses lie idle, and which run out", category="automation",
           execution_mode="scheduled", schedule="0 9 * * 1", expose_in_forms=False, timeout_seconds=600,
           tags=["audit", "licenses", "scheduled"])
 async def weekly_license_audit(context: OrganizationContext) -> dict[str, Any]:
@@ -36,5 +36,5 @@ async def weekly_license_audit(context: OrganizationContext) -> dict[str, Any]:
 
 async def send_audit_report(context: OrganizationContext, admin_email: str, report: dict[str, Any]) -> None:
     """Send the report. This sample only logs that; a real one would call an integration that sends mail."""
-    context.log("info", "Audit report sent", {
+    context.log("info", "License report sent", {
         "recipient": admin_email, "utilization_rate": report["summary"]["utilization_rate"]})

@@ -6,13 +6,13 @@ from bifrost import IntegrationError, OrganizationContext, ValidationError, para
 from workspace.workflows.user_management.create_m365_user.lib.groups import get_department_group
 
 
-@workflow(name="create_m365_user", description="Create a new user in Microsoft 365", category="user_management",
+@workflow(name="create_m365_user", description="Onboard one person in Microsoft 365, with license and group", category="user_management",
           tags=["m365", "user-management"])
-@param("email", "email", "User email address", required=True,
+@param("email", "email", "Email address", required=True,
        help_text="In the organization's own domain: name@TENANT.mail.onmicrosoft.com")
-@param("name", "string", "User full name", required=True, validation={"min_length": 1, "max_length": 100})
+@param("name", "string", "Full name", required=True, validation={"min_length": 1, "max_length": 100})
 @param("department", "string", "Department", data_provider="get_departments")
-@param("license_sku", "string", "License SKU", data_provider="get_available_licenses")
+@param("license_sku", "string", "License", data_provider="get_available_licenses")
 async def create_m365_user(context: OrganizationContext, email: str, name: str, department: str = "",
                            license_sku: str = "") -> dict[str, Any]:
     """Create a user, give them a licence and make them a member of their department's group."""

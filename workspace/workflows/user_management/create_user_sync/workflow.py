@@ -6,12 +6,12 @@ from bifrost import IntegrationError, OrganizationContext, param, workflow
 from workspace.workflows.user_management.create_user_sync.lib.mapping import store_user_mapping
 
 
-@workflow(name="create_user_sync", description="Create user in both Microsoft 365 and internal system",
+@workflow(name="create_user_sync", description="Onboard one person in Microsoft 365 and in our own user directory",
           category="user_management", tags=["m365", "sync", "user-management"])
-@param("email", "email", "User email address", required=True)
-@param("name", "string", "User full name", required=True)
+@param("email", "email", "Email address", required=True)
+@param("name", "string", "Full name", required=True)
 @param("department", "string", "Department", data_provider="get_departments")
-@param("license_sku", "string", "M365 License", data_provider="get_available_licenses")
+@param("license_sku", "string", "License", data_provider="get_available_licenses")
 async def create_user_sync(context: OrganizationContext, email: str, name: str, department: str = "",
                            license_sku: str = "") -> dict[str, Any]:
     """Create a user in Microsoft 365, then in the internal system, and keep which is which."""

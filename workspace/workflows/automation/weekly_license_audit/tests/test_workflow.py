@@ -55,12 +55,12 @@ async def test_recommendations(context):
 async def test_the_administrator_is_told(context):
     """The report goes to the configured address; without one it goes nowhere."""
     await weekly_license_audit(context)
-    sent = [one.args[2] for one in context.log.call_args_list if one.args[1] == "Audit report sent"]
+    sent = [one.args[2] for one in context.log.call_args_list if one.args[1] == "License report sent"]
     assert sent == [{"recipient": "it@acme.example", "utilization_rate": 79.26}]
     context.log.reset_mock()
     context.get_config.return_value = None
     await weekly_license_audit(context)
-    assert "Audit report sent" not in [one.args[1] for one in context.log.call_args_list]
+    assert "License report sent" not in [one.args[1] for one in context.log.call_args_list]
 
 
 async def test_a_tenant_without_licenses(context, graph):
