@@ -35,10 +35,8 @@ def sanitize(value: Any, key: str = "") -> Any:
     if key and is_sensitive(key) and value is not None:
         return REDACTED
     match value:
-        case None | bool() | int():
-            return value
-        case float():
-            return value if math.isfinite(value) else str(value)
+        case None | bool() | int() | float():
+            return str(value) if isinstance(value, float) and not math.isfinite(value) else value
         case str():
             return value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}… ({len(value) - MAX_TEXT} more characters)"
         case Mapping():
