@@ -14,6 +14,7 @@ from bifrost import redaction
 from bifrost.dev.ports import free_port
 from bifrost.dev.temporal_server import TemporalServer
 from bifrost.dev.vault_server import VaultServer
+from bifrost.errors import ConfigurationError
 from bifrost.secrets.vault import VaultSecrets
 from bifrost.settings import Settings
 
@@ -53,9 +54,20 @@ def pytest_runtest_call() -> Iterator[None]:
 @pytest.fixture(scope="session")
 async def temporal_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TemporalServer]:
     """A real Temporal server. Its `db_path` is a file (beside it the `-wal` file), so that tests can search it."""
+    server = await _started(tmp_path_factory)
+    yield server
+    await server.stop()
+
+
+async def _started(tmp_path_factory: pytest.TempPathFactory, tries: int = 3) -> TemporalServer:
+    """A server that came up: between its choosing free ports and taking them another program may have taken one."""
     directory = tmp_path_factory.mktemp("temporal")
-    async with TemporalServer(directory, db_path=directory / "temporal.db", port=free_port()) as server:
-        yield server
+    try:
+        return await TemporalServer(directory, db_path=directory / "temporal.db", port=free_port()).start()
+    except ConfigurationError:
+        if tries == 1:
+            raise
+    return await _started(tmp_path_factory, tries - 1)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
     workflow         one run, from its start argument to its result (determinism and replay are explained there)
     durable_context  what user code calls inside a run
+    progress         checkpoints and log lines, written in the history
     environment      the run's clock, dice and waiting
     activities       what happens outside of runs: begin, checkpoint, integration calls
     interceptors     who runs for whom, carried from a run to its activities

@@ -2,8 +2,7 @@
 
 Three rules hold here:
 
-* **Order.** A checkpoint is scheduled in the same workflow task as the call that follows it, and before it. So whenever
-  that call runs, the checkpoint is in history. It costs no round trip of its own.
+* **Order.** A checkpoint is scheduled in the same workflow task as the call that follows it, and before it: see `progress`.
 * **Nothing by accident.** What user code can do wrong (an unknown method, wrong arguments) is refused by the activity, not
   here: integrations are not pinned to a revision, and a refusal that depends on today's code would differ on replay.
 * **Inert when evicted.** When the SDK drops a cached run, user `finally` blocks still execute; then the SDK refuses every
@@ -14,34 +13,29 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from datetime import timedelta
 from typing import Any
 
 import structlog
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.common import RetryPolicy
 from temporalio.exceptions import FailureError
 
 from bifrost import messages
-from bifrost.context import OrganizationContext, sanitize
+from bifrost.context import OrganizationContext
 from bifrost.errors import NotFoundError, TimeoutError  # noqa: A004 - the name is the guide's
 from bifrost.integrations.base import BaseIntegration
 from bifrost.integrations.registry import bind
-from bifrost.messages import BeginAnswer, CallContext, CheckpointMessage, LogLine
+from bifrost.messages import BeginAnswer, CallContext
 from bifrost.models import Caller, OAuthCredentials, Organization, RetryRules, Secret
 from bifrost.record import record
 from bifrost.temporal import failures
+from bifrost.temporal.progress import MAX_PENDING, Progress
 
-MAX_PENDING = 200
-"""How many calls of one execution are under way at once; the server refuses more than 2,000."""
-MAX_LOG_LINES = 200
-"""How many log lines wait for a checkpoint before they are written without one."""
 HEARTBEAT = timedelta(seconds=3)
 """After this long without a sign of life, a call is made again by another worker."""
 
-CHECKPOINT_KEY = SearchAttributeKey.for_keyword(messages.CHECKPOINT_ATTRIBUTE)
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50}
 _log = structlog.stdlib.get_logger("bifrost.workflow")
 
@@ -68,81 +62,22 @@ class DurableContext(OrganizationContext):
         self._retry_policy = retry_policy
         self._classes = classes
         self._slots = asyncio.Semaphore(MAX_PENDING)
-        self._log_lines: list[LogLine] = []
-        self._unwritten: list[CheckpointMessage] = []
-        self._writing: set[workflow.ActivityHandle[Any]] = set()
-        self._passed: list[str] = []
-        self._counts: Counter[str] = Counter()
+        self.progress = Progress()
         self._proxies: dict[str, IntegrationProxy] = {}
         self.events: dict[str, list[Any]] = {}
 
-    # --- progress: checkpoints and log lines ---------------------------------------------------------------------
+    # --- progress ------------------------------------------------------------------------------------------------
 
     def log(self, level: str, message: str, data: Mapping[str, Any] | None = None) -> None:
         level = level.lower() if str(level).lower() in _LEVELS else "info"
-        line = LogLine(at=_now(), level=level, message=sanitize(str(message)),
-                       data=None if data is None else sanitize(dict(data)))
-        self._log_lines.append(line)
+        line = self.progress.log(level, str(message), None if data is None else dict(data))
         if not workflow.unsafe.is_replaying():
             facts = {"execution_id": self.execution_id, "org_id": self.org_id, "workflow": self._call_context.workflow}
             _log.log(_LEVELS[level], line.message, **facts, **({"data": line.data} if line.data else {}))
-        if len(self._log_lines) >= MAX_LOG_LINES:
-            self._unwritten.append(self._checkpoint(None, None))
-            self.write_progress()
 
     def save_checkpoint(self, name: str, data: Any = None) -> Written:
-        if not self._unwritten:
-            asyncio.get_running_loop().call_soon(self._yielded)
-        self._unwritten.append(self._checkpoint(str(name), sanitize(data)))
-        self._passed.append(str(name))
+        self.progress.checkpoint(str(name), data)
         return Written()
-
-    def _checkpoint(self, name: str | None, data: Any) -> CheckpointMessage:
-        lines, self._log_lines = self._log_lines, []
-        return CheckpointMessage(name=name, data=data, at=_now(), log=lines)
-
-    def write_progress(self) -> None:
-        """Schedule what was not written yet: before a call, when the code yields, and before the run ends."""
-        unwritten, self._unwritten = self._unwritten, []
-        for checkpoint in unwritten:
-            handle = workflow.start_activity(
-                messages.CHECKPOINT, checkpoint, activity_id=self._checkpoint_id(checkpoint.name),
-                start_to_close_timeout=timedelta(seconds=30),
-                retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200)),
-                summary=checkpoint.name or f"{len(checkpoint.log)} log lines")
-            self._writing.add(handle)
-            handle.add_done_callback(self._writing.discard)
-        if unwritten:
-            workflow.set_current_details("\n".join(f"- [x] {name}" for name in self._passed[-50:]))
-
-    def _checkpoint_id(self, name: str | None) -> str:
-        """The activity's id, by which Temporal's own tools name the checkpoint; a repeated name gets a number."""
-        shown = f"checkpoint:{name}" if name else "log"
-        self._counts[shown] += 1
-        return shown if self._counts[shown] == 1 else f"{shown}-{self._counts[shown]}"
-
-    def _yielded(self) -> None:
-        """The code waits for something that is no call: now somebody may look, so say where it stands."""
-        if self._unwritten:
-            self.write_progress()
-            if self._passed:
-                workflow.upsert_search_attributes([CHECKPOINT_KEY.value_set(self._passed[-1])])
-
-    async def finish_writing(self) -> None:
-        """Wait until every checkpoint is recorded as done, so that a closed run shows none as pending."""
-        self.write_progress()
-        if self._writing:
-            await workflow.wait(list(self._writing))
-
-    @property
-    def last_checkpoint(self) -> str | None:
-        """The name of the last checkpoint."""
-        return self._passed[-1] if self._passed else None
-
-    def take_log(self) -> list[LogLine]:
-        """The log lines since the last checkpoint, which the run's end carries."""
-        lines, self._log_lines = self._log_lines, []
-        return lines
 
     # --- calls ---------------------------------------------------------------------------------------------------
 
@@ -162,7 +97,7 @@ class DurableContext(OrganizationContext):
         activity = f"{integration}.{method}"
         cls = self._classes().get(integration)
         async with self._slots:
-            self.write_progress()
+            await self.progress.written()
             handle = workflow.start_activity(
                 activity, bind(cls, method, args, kwargs), start_to_close_timeout=timedelta(
                     seconds=cls.timeout_seconds if cls else BaseIntegration.timeout_seconds),
@@ -184,7 +119,7 @@ class DurableContext(OrganizationContext):
         Raises:
             KeyError: neither the organization nor GLOBAL has it.
         """
-        self.write_progress()
+        await self.progress.written()
         try:
             await workflow.execute_local_activity(
                 messages.LOCATE_SECRET, name, start_to_close_timeout=timedelta(seconds=30), summary=name,
@@ -198,7 +133,7 @@ class DurableContext(OrganizationContext):
                             "read it in the integration that uses it", kind="oauth connection", name=name)
 
     async def execute_workflow(self, name: str, params: Mapping[str, Any] | None = None) -> Any:
-        self.write_progress()
+        await self.progress.written()
         start = messages.StartMessage(org_id=self.org_id, params=dict(params or {}), caller=self._call_context.caller)
         try:
             return record(await workflow.execute_child_workflow(name, start))
@@ -238,7 +173,3 @@ class IntegrationProxy:
 
     def __repr__(self) -> str:
         return f"<integration {self._name}>"
-
-
-def _now() -> str:
-    return workflow.now().isoformat()

@@ -33,8 +33,9 @@ from bifrost.errors import TimeoutError, ValidationError  # noqa: A004 - the nam
 from bifrost.messages import BeginAnswer, BeginRequest, CallContext, CallerMessage, StartMessage
 from bifrost.models import SYSTEM_CALLER, ExecutionStatus, WorkflowMetadata
 from bifrost.temporal import failures
-from bifrost.temporal.durable_context import CHECKPOINT_KEY, DurableContext
+from bifrost.temporal.durable_context import DurableContext
 from bifrost.temporal.environment import TemporalEnvironment
+from bifrost.temporal.progress import CHECKPOINT_KEY
 from bifrost.workspace import determinism
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.loader import Namespace
@@ -129,13 +130,14 @@ class Run:
         The first line is a command on purpose: a run that is being evicted (which looks like a cancellation) is stopped by
         the SDK there, before it waits for anything.
         """
+        progress = self._context.progress if self._context else None
         attributes = [_OUTCOME.value_set(outcome)]
-        if self._context and self._context.last_checkpoint:
-            attributes.append(CHECKPOINT_KEY.value_set(self._context.last_checkpoint))
+        if progress and progress.last_checkpoint:
+            attributes.append(CHECKPOINT_KEY.value_set(progress.last_checkpoint))
         workflow.upsert_search_attributes(attributes)
-        if self._context:
-            await self._context.finish_writing()
-            if lines := self._context.take_log():
+        if progress:
+            await progress.finished()
+            if lines := progress.take_log():
                 workflow.upsert_memo({messages.LOG_MEMO: [line.model_dump(exclude_none=True) for line in lines]})
 
 

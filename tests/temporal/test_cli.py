@@ -17,7 +17,7 @@ import yaml
 
 from bifrost.dev.simulators.control import SimulatorControl
 from bifrost.dev.simulators.server import SimulatorServer
-from bifrost.dev.temporal_server import TemporalServer
+from bifrost.dev.temporal_server import TemporalServer, find_temporal
 from bifrost.dev.vault_server import VaultServer
 from tests.temporal.conftest import API_KEYS, GRAPH_SECRETS, SAMPLE, config_of
 from tests.waiting import until
@@ -122,6 +122,29 @@ async def test_a_run_prints_its_result_as_json(shell: Shell, worker: Any, graph:
     logged = await shell("executions", "logs", ended.json["execution_id"], "--json")
     assert [set(json.loads(line)) for line in logged.out.splitlines()] == [{"at", "level", "message", "data"}] * 2
     assert "synchronized user" in (await shell("executions", "logs", ended.json["execution_id"])).out
+
+
+async def test_temporals_own_command_line_starts_and_reads_executions(shell: Shell, worker: Any, graph: SimulatorControl,
+                                                                      user_api: SimulatorControl) -> None:
+    """With plain Temporal tools an execution is started by its type, and its calls and checkpoints are seen by name."""
+    async def temporal(*arguments: str) -> str:
+        process = await asyncio.create_subprocess_exec(
+            str(find_temporal()), *arguments, env={**os.environ, **shell.environment}, stdout=asyncio.subprocess.PIPE)
+        out, _ = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode == 0
+        return out.decode()
+
+    given = {"org_id": "acme", "params": {"email": "plain@acme.example", "name": "A", "department": "IT",
+                                          "license_sku": "ENTERPRISEPACK"}}
+    executed = await temporal("workflow", "execute", "--type", "create_user_sync", "--task-queue", "command-line",
+                              "--workflow-id", "w1", "--input", json.dumps(given))
+    assert '"success":true' in executed
+    shown = await temporal("workflow", "show", "-w", "w1", "--detailed")
+    for name in ("msgraph.create_user", "msgraph.assign_license", "checkpoint:m365_user_created",
+                 "user_management_api.create_user", "checkpoint:internal_user_created"):
+        assert name in shown
+    listed = await until(lambda: temporal("workflow", "list", "--query", "BifrostOrg = 'acme' AND BifrostOutcome = 'Success'"))
+    assert "w1" in listed
 
 
 async def test_a_failed_run_exits_1_and_says_why(shell: Shell, worker: Any) -> None:

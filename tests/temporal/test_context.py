@@ -94,6 +94,44 @@ context.log("LOUD", "of an unknown level")
     assert sum(event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED for event in history.events) == 2
 
 
+async def test_more_checkpoints_than_may_be_under_way(house: House) -> None:
+    """A loop that passes hundreds of checkpoints without waiting writes them all, in order, before the call that follows."""
+    house.write("integrations/tool.py", TOOL)
+    (house.root / "workflows").mkdir(exist_ok=True)
+    (house.root / "workflows" / "it.py").write_text(_workflow("""
+for number in range(450):
+    context.save_checkpoint(f"step {number}")
+return await context.get_integration("tool").say("done")
+"""))
+    async with house.serving():
+        handle = await house.start("it")
+        assert await handle.result() == "done"
+    read = await read_execution(house.client, handle.id)
+    assert [one.name for one in read.checkpoints] == [f"step {number}" for number in range(450)]
+    assert read.calls[0].started_at >= read.checkpoints[-1].at
+    history = await handle.fetch_history()
+    scheduled = [event.activity_task_scheduled_event_attributes.activity_type.name for event in history.events
+                 if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED]
+    assert scheduled[-1] == "tool.say"
+
+
+async def test_what_is_too_large_to_write_down_is_counted(house: House) -> None:
+    """A checkpoint or log line with more data than a history should hold says how much was left out."""
+    (house.root / "workflows").mkdir(exist_ok=True)
+    (house.root / "workflows" / "it.py").write_text(_workflow("""
+large = {str(n): "x" * 1000 for n in range(99)}
+context.save_checkpoint("large", large)
+for number in range(9):
+    context.log("info", "much", {str(n): "x" * 1000 for n in range(50)})
+"""))
+    async with house.serving():
+        handle = await house.start("it")
+        await handle.result()
+    read = await read_execution(house.client, handle.id)
+    assert "bytes of data were left out" in read.checkpoints[0].data["…"]
+    assert len(read.log) == 9
+
+
 async def test_checkpoints_may_be_awaited_and_repeat(house: House) -> None:
     """Awaiting does no harm; one name may be passed twice; what is sensitive is hidden."""
     (house.root / "workflows").mkdir(exist_ok=True)
