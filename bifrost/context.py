@@ -17,7 +17,7 @@ from typing import Any
 from bifrost.errors import ConfigurationError
 from bifrost.models import Caller, OAuthCredentials, Organization, Secret
 
-_SENSITIVE = re.compile(r"\w*(secret|password|passwd|passphrase|token|credential)s?|(api|access|auth|private)?keys?|pwd|authorization")
+_SENSITIVE = re.compile(r"\w*(secret|password|passwd|passphrase|token|credential)s?|(api|access|auth|private|secret)?keys?|pwd|authorization")
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 REDACTED = "***REDACTED***"
 """What stands where a value may not be written down."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -28,8 +29,13 @@ _MODES = ("sync", "async", "scheduled")
 
 def location_of(function: Callable[..., Any]) -> SourceLocation:
     """The file and line where `function` was written."""
-    code = inspect.unwrap(function).__code__
-    return SourceLocation(code.co_filename, code.co_firstlineno)
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    if code is not None:
+        return SourceLocation(code.co_filename, code.co_firstlineno)
+    frame = sys._getframe(1)  # noqa: SLF001 - a class or a partial has no line; whoever decorates it has
+    while frame.f_globals is globals() and frame.f_back:
+        frame = frame.f_back
+    return SourceLocation(frame.f_code.co_filename, frame.f_lineno)
 
 
 def _refuse(function: Callable[..., Any], message: str) -> DefinitionError:
@@ -62,10 +68,9 @@ def param(name: str, type: str, label: str | None = None, required: bool = False
         if type not in parameters.TYPES:
             raise _refuse(function, f"Invalid parameter type '{type}' of '{name}'. "
                                     f"Must be one of: {', '.join(parameters.TYPES)}")
-        unknown = sorted(set(validation or ()) - set(parameters.RULES) - {"message"})
-        if unknown:
-            raise _refuse(function, f"Unknown validation {', '.join(map(repr, unknown))} of parameter '{name}'. "
-                                    f"Must be one of: {', '.join([*parameters.RULES, 'message'])}")
+        fault = parameters.rule_fault(type, validation or {})
+        if fault:
+            raise _refuse(function, f"Parameter '{name}': {fault}")
         pending: list[ParameterMetadata] = function.__dict__.setdefault(_PENDING_ATTRIBUTE, [])
         if any(known.name == name for known in pending):
             raise _refuse(function, f"Parameter '{name}' is described twice")
@@ -99,8 +104,13 @@ def workflow(name: str, description: str = "", category: str = "General", tags: 
     Raises:
         DefinitionError: what was written cannot work; names file, line and cure.
     """
+    if callable(name):
+        raise _refuse(name, f"@workflow needs a name: write @workflow(name=\"{getattr(name, '__name__', 'name')}\")")
+
     def decorate(function: F) -> F:
         _check_workflow(function, name, execution_mode, timeout_seconds, schedule, retry_policy or {})
+        if isinstance(tags, str):
+            raise _refuse(function, f"tags of workflow '{name}' are one text: write tags=[{tags!r}]")
         metadata = WorkflowMetadata(
             name=name, description=description or _first_line(function), function=function,
             source=location_of(function), category=category, tags=tuple(tags or ()), execution_mode=execution_mode,
@@ -123,6 +133,9 @@ def data_provider(name: str, description: str = "", category: str = "General",
     Raises:
         DefinitionError: what was written cannot work; names file, line and cure.
     """
+    if callable(name):
+        raise _refuse(name, f"@data_provider needs a name: write @data_provider(name=\"{getattr(name, '__name__', 'name')}\")")
+
     def decorate(function: F) -> F:
         _check_function(function, "data provider", name)
         if cache_ttl_seconds < 0:
@@ -140,14 +153,15 @@ def _first_line(function: Callable[..., Any]) -> str:
 
 
 def _check_function(function: Callable[..., Any], kind: str, name: str) -> None:
+    written = getattr(function, "__name__", name)
     if hasattr(function, WORKFLOW_ATTRIBUTE) or hasattr(function, DATA_PROVIDER_ATTRIBUTE):
-        raise _refuse(function, f"{function.__name__} is decorated twice")
+        raise _refuse(function, f"{written} is decorated twice")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise _refuse(function, f"Invalid {kind} name {name!r}: use letters, digits and underscores, no digit first")
     if not inspect.iscoroutinefunction(function):
-        raise _refuse(function, f"The {kind} '{name}' must be an async function: write `async def {function.__name__}`")
-    arguments = inspect.signature(function).parameters.values()
-    if not arguments:
+        raise _refuse(function, f"The {kind} '{name}' must be an async function: write `async def {written}`")
+    arguments = list(inspect.signature(function).parameters.values())
+    if not arguments or arguments[0].kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
         raise _refuse(function, f"The {kind} '{name}' takes no context: make `context` its first argument")
     if any(argument.kind in (argument.POSITIONAL_ONLY, argument.VAR_POSITIONAL) for argument in arguments):
         raise _refuse(function, f"The {kind} '{name}' has arguments without a name (`/` or `*args`): "
@@ -162,6 +176,8 @@ def _check_workflow(function: Callable[..., Any], name: str, execution_mode: str
                                 f"Must be one of: {', '.join(_MODES)}")
     if execution_mode == "scheduled" and not schedule:
         raise _refuse(function, f"The scheduled workflow '{name}' has no schedule: add schedule=\"0 9 * * 1\"")
+    if not isinstance(timeout_seconds, int | float):
+        raise _refuse(function, f"timeout_seconds of workflow '{name}' is no number: {timeout_seconds!r}")
     if timeout_seconds < 0:
         raise _refuse(function, f"timeout_seconds of workflow '{name}' is negative; 0 means no limit")
     try:

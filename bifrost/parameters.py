@@ -53,7 +53,7 @@ def _int(value: Any) -> int:
 def _float(value: Any) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise _Refused("must be a number")
@@ -72,7 +72,7 @@ def _bool(value: Any) -> bool:
 def _parsed(value: Any) -> Any:
     try:
         return json.loads(value) if isinstance(value, str) else value
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _Refused("must be JSON") from None
 
 
@@ -92,8 +92,8 @@ def _date(value: Any) -> date:
     if isinstance(value, date) and not isinstance(value, datetime):
         return value
     try:
-        return date.fromisoformat(_string(value))
-    except ValueError:
+        return date.fromisoformat(value)
+    except (TypeError, ValueError):
         raise _Refused("must be a date, such as 2030-12-31") from None
 
 
@@ -101,8 +101,8 @@ def _datetime(value: Any) -> datetime:
     if isinstance(value, datetime):
         return value
     try:
-        return datetime.fromisoformat(_string(value))
-    except ValueError:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
         raise _Refused("must be a date and time, such as 2030-12-31T09:00:00+00:00") from None
 
 
@@ -167,18 +167,55 @@ def _custom(value: Any, check: Callable[[Any], Any]) -> str | None:
 class _Rule:
     check: Callable[[Any, Any], str | None]
     keyword: str | None  # of JSON Schema
+    argument: Callable[[Any], bool]
+    wants: str
+    types: frozenset[str] = frozenset(TYPES)
 
+
+def _is_number(argument: Any) -> bool:
+    return isinstance(argument, int | float) and not isinstance(argument, bool)
+
+
+def _is_count(argument: Any) -> bool:
+    return isinstance(argument, int) and _is_number(argument) and argument >= 0
+
+
+def _is_pattern(argument: Any) -> bool:
+    try:
+        return isinstance(argument, str) and bool(re.compile(argument))
+    except re.error:
+        return False
+
+
+def _is_choice(argument: Any) -> bool:
+    return isinstance(argument, list | tuple) and bool(argument)
+
+
+_NUMBERS, _TEXTS = frozenset({"int", "float"}), frozenset({"string", "email"})
 
 RULES: Mapping[str, _Rule] = {
-    "min": _Rule(_at_least, "minimum"),
-    "max": _Rule(_at_most, "maximum"),
-    "min_length": _Rule(_min_length, "minLength"),
-    "max_length": _Rule(_max_length, "maxLength"),
-    "pattern": _Rule(_pattern, "pattern"),
-    "enum": _Rule(_enum, "enum"),
-    "custom": _Rule(_custom, None),
+    "min": _Rule(_at_least, "minimum", _is_number, "a number", _NUMBERS),
+    "max": _Rule(_at_most, "maximum", _is_number, "a number", _NUMBERS),
+    "min_length": _Rule(_min_length, "minLength", _is_count, "a count", _TEXTS | {"list"}),
+    "max_length": _Rule(_max_length, "maxLength", _is_count, "a count", _TEXTS | {"list"}),
+    "pattern": _Rule(_pattern, "pattern", _is_pattern, "a regular expression", _TEXTS),
+    "enum": _Rule(_enum, "enum", _is_choice, "a list of values"),
+    "custom": _Rule(_custom, None, callable, "a function of the value"),
 }
 """The keys that `validation=` knows, besides `message`, which replaces what a refusal says."""
+
+
+def rule_fault(type_name: str, validation: Mapping[str, Any]) -> str | None:
+    """Why these rules cannot be held against values of this type, or None if they can."""
+    for key, argument in validation.items():
+        rule = RULES.get(key)
+        if rule is None and key != "message":
+            return f"Unknown validation {key!r}. Must be one of: {', '.join([*RULES, 'message'])}"
+        if rule and type_name not in rule.types:
+            return f"the validation '{key}' is for {', '.join(sorted(rule.types))}, not for {type_name}; use 'custom'"
+        if rule and not rule.argument(argument):
+            return f"the validation '{key}' must be {rule.wants}, not {argument!r}"
+    return None
 
 
 def check(parameter: ParameterMetadata, value: Any) -> Any:
@@ -252,11 +289,15 @@ _OF_ANNOTATION: Mapping[str, str] = {"str": "string", "int": "int", "float": "fl
 
 def _annotated_type(annotation: Any) -> str:
     """The parameter type of an annotation; by name, because user code may have postponed or virtualised it."""
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        annotation = next((arg for arg in typing.get_args(annotation) if arg is not type(None)), Any)
-    name = annotation if isinstance(annotation, str) else getattr(
-        typing.get_origin(annotation) or annotation, "__name__", "")
-    return _OF_ANNOTATION.get(re.split(r"[\[| ]", name.strip().removeprefix("Optional["))[0].rstrip("]"), "any")
+    if isinstance(annotation, str):
+        plain = re.sub(r"\bNone\b|\||\bOptional\[|\b[A-Za-z_]\w*\.|\s", " ", annotation).split()
+        name = plain[0] if plain else ""
+    else:
+        if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+            annotation = next(arg for arg in typing.get_args(annotation) if arg is not type(None))
+        name = getattr(typing.get_origin(annotation) or annotation, "__name__", "")
+    bare = re.split(r"[\[\]]", name)[0]
+    return _OF_ANNOTATION.get({"List": "list", "Dict": "dict"}.get(bare, bare), "any")
 
 
 def of_signature(signature: inspect.Signature, declared: Sequence[ParameterMetadata]) -> tuple[ParameterMetadata, ...]:

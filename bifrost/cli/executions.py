@@ -72,7 +72,7 @@ def show(execution_id: str, as_json: bool) -> None:
     click.echo()
     output.print_table(("AT (UTC)", "WHAT", "STATUS", "ATTEMPTS", "TOOK"), _timeline(execution), "Nothing happened yet.")
     if execution.error:
-        click.echo(f"\n{execution.error['error']}: {execution.error['message']}")
+        click.echo("\n" + "\n".join(output.error_lines(execution.error)))
     elif execution.result is not None:
         click.echo(f"\n{json.dumps(execution.result, indent=2, ensure_ascii=False, default=str)}")
 

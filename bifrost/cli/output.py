@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -41,6 +41,12 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return time_of(value)
     return "-" if value is None or value == "" else str(value)
+
+
+def error_lines(error: Mapping[str, Any]) -> list[str]:
+    """An execution's error for people: type and message, then a line for each of its details."""
+    details = [f"  {key}: {value}" for key, value in error["details"].items() if key != "errors"]
+    return [f"{error['error']}: {error['message']}", *details]
 
 
 def time_of(moment: datetime | None) -> str:

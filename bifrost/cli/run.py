@@ -74,7 +74,7 @@ def _print(answer: _Answer, *, waited: bool) -> None:
         click.echo(answer.execution_id)
         return
     if answer.error is not None:
-        click.echo(f"{answer.status}: {answer.error['error']}: {answer.error['message']}", err=True)
+        click.echo(f"{answer.status}: " + "\n".join(output.error_lines(answer.error)), err=True)
         return
     click.echo(f"{answer.status}", err=True)
     click.echo(json.dumps(answer.result, indent=2, ensure_ascii=False, default=str))

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import builtins
 import signal
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from bifrost.dev.narration import Narrator
 from bifrost.dev.simulators.control import SimulatorControl
@@ -27,6 +27,7 @@ from bifrost.organizations.yaml import YamlOrganizations
 from bifrost.temporal import client as executions
 from bifrost.temporal.history import Execution, read_execution
 
+T = TypeVar("T")
 WORKFLOW: Final = "create_user_sync"
 ORG: Final = "acme"
 OTHER: Final = "globex"
@@ -69,8 +70,7 @@ async def tell(stack: Stack, narrator: Narrator) -> Execution:
         handle = await executions.start(stack.client, WORKFLOW, task_queue=stack.settings.task_queue, org_id=ORG,
                                         params=PARAMS)
         narrator.step(f"Started for {names[0]}: {handle.id}")
-        await _throttled(narrator, graph)
-        killed_at = await _killed(stack, narrator, user_api, handle.id)
+        killed_at = await _while_it_runs(handle, _until_killed(stack, narrator, graph, user_api, handle.id))
         worker = await stack.start_worker()
         narrator.step(f"Another worker is started (process {worker.pid})")
         await _ended(handle)
@@ -113,6 +113,27 @@ async def _killed(stack: Stack, narrator: Narrator, user_api: SimulatorControl, 
     left = await user_api.wait_for(method="POST", path=_USERS, exact=True, state="abandoned", timeout_seconds=_STEP_SECONDS)
     narrator.check("The internal system has created nobody", [entry.status for entry in left], [None])
     return killed_at
+
+
+async def _until_killed(stack: Stack, narrator: Narrator, graph: SimulatorControl, user_api: SimulatorControl,
+                        execution_id: str) -> datetime:
+    await _throttled(narrator, graph)
+    return await _killed(stack, narrator, user_api, execution_id)
+
+
+async def _while_it_runs(handle: Any, story: Coroutine[Any, Any, T]) -> T:
+    """The story, unless the execution ends under it: then nothing that it waits for would come."""
+    told, ended = tasks = asyncio.ensure_future(story), asyncio.ensure_future(executions.result(handle))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if told.done():
+            return told.result()
+        raise WorkflowException(f"Execution {handle.id} ended before its worker was killed: "
+                                f"{ended.exception() or 'with a result'}", error_type="DemoFailed")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _ended(handle: Any) -> None:

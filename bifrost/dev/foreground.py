@@ -84,18 +84,21 @@ async def serve(stack: Stack, stopped: asyncio.Event, *, reload: bool, on_ready:
             raise failed.exceptions[0] from None
 
 
+def next_pause(pause: float, ran: float) -> float:
+    """The pause before the next start, after `pause` before the last one and a worker that ran for `ran` seconds."""
+    return FIRST_PAUSE if not pause or ran > _STEADY_SECONDS else min(2 * pause, LONGEST_PAUSE)
+
+
 async def keep_worker(stack: Stack, worker: ServerProcess, *, reload: bool, say: Say) -> None:
     """Start another worker whenever one has ended by itself, after a pause that grows; until cancelled."""
     loop = asyncio.get_running_loop()
-    pause = FIRST_PAUSE
+    pause = 0.0
     while True:
         began = loop.time()
         status = await worker.wait()
-        if loop.time() - began > _STEADY_SECONDS:
-            pause = FIRST_PAUSE
+        pause = next_pause(pause, loop.time() - began)
         say(f"The worker ended by itself with status {status}; another one is started in {pause:g} s. {worker.log_tail()}")
         await asyncio.sleep(pause)
-        pause = min(2 * pause, LONGEST_PAUSE)
         try:
             with suppress(ConfigurationError):  # it ended at once: said at the next turn
                 await stack.start_worker(reload=reload)

@@ -171,9 +171,9 @@ class Stack:
         if not self._simulated:
             return
         folder = self._source if self._source.is_dir() else self._source.parent  # an editor puts a new file in the place
-        async for changes in watchfiles.awatch(folder, recursive=False, debounce=400):
-            if not any(self._source in (Path(path), Path(path).parent) for _, path in changes):
-                continue
+        async for _ in watchfiles.awatch(
+                folder, watch_filter=lambda _change, path: self._source in (Path(path), Path(path).parent),
+                recursive=False, debounce=400):
             try:
                 self._redirect()
             except ConfigurationError as error:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import structlog
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
@@ -22,6 +23,8 @@ from bifrost.temporal.activities import Activities
 from bifrost.temporal.interceptors import ContextInterceptor
 from bifrost.workspace.live import Workspace
 
+_log = structlog.stdlib.get_logger("bifrost.worker")
+
 STICKY_TIMEOUT = timedelta(seconds=1)
 """How long a workflow task waits for the worker that has the run cached; the SDK's 10 s is what a killed worker costs."""
 GRACEFUL_SHUTDOWN = timedelta(seconds=10)
@@ -34,8 +37,14 @@ async def ensure_search_attributes(client: Client) -> None:
     Raises:
         ConfigurationError: they are missing, and this client may not register them.
     """
-    listed = await client.operator_service.list_search_attributes(
-        ListSearchAttributesRequest(namespace=client.namespace))
+    try:
+        listed = await client.operator_service.list_search_attributes(
+            ListSearchAttributesRequest(namespace=client.namespace))
+    except RPCError as error:
+        if error.status not in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
+            raise ConfigurationError(f"Temporal refused to list the search attributes of '{client.namespace}': {error}") from error
+        _log.warning("search attributes cannot be checked", namespace=client.namespace, needed=SEARCH_ATTRIBUTES)
+        return
     missing = [name for name in SEARCH_ATTRIBUTES if name not in listed.custom_attributes]
     if not missing:
         return

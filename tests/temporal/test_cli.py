@@ -143,8 +143,11 @@ async def test_temporals_own_command_line_starts_and_reads_executions(shell: She
     for name in ("msgraph.create_user", "msgraph.assign_license", "checkpoint:m365_user_created",
                  "user_management_api.create_user", "checkpoint:internal_user_created"):
         assert name in shown
-    listed = await until(lambda: temporal("workflow", "list", "--query", "BifrostOrg = 'acme' AND BifrostOutcome = 'Success'"))
-    assert "w1" in listed
+
+    async def listed() -> bool:
+        return "w1" in await temporal("workflow", "list", "--query", "BifrostOrg = 'acme' AND BifrostOutcome = 'Success'")
+
+    await until(listed)
 
 
 async def test_a_failed_run_exits_1_and_says_why(shell: Shell, worker: Any) -> None:
@@ -152,6 +155,11 @@ async def test_a_failed_run_exits_1_and_says_why(shell: Shell, worker: Any) -> N
     people = await shell("run", "create_user_sync", "--org", "acme", "-p", "email=nobody", *USER)
     assert people.status == 1
     assert "Failed: ValidationError: Parameter 'email' must be an email address" in people.err
+    assert "  field: email" in people.err
+    [started, _] = people.err.split(" started", 1)
+    shown = await shell("executions", "show", started)
+    assert "ValidationError: Parameter 'email'" in shown.out
+    assert shown.status == 0
     assert people.out == ""
     programs = await shell("run", "create_user_sink", "--org", "acme", "--json")
     assert programs.status == 1

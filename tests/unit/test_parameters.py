@@ -39,7 +39,7 @@ def test_a_value_becomes_its_type(type_name: str, given: Any, expected: Any) -> 
     ("int", None, "must be a whole number"), ("float", "much", "must be a number"), ("float", "nan", "must be a number"),
     ("float", True, "must be a number"), ("bool", "perhaps", "must be true or false"), ("json", "{", "must be JSON"),
     ("list", {"a": 1}, "must be a list"), ("list", "[", "must be JSON"), ("list", 7, "must be a list"),
-    ("date", "tomorrow", "must be a date"), ("datetime", "noon", "must be a date and time"), ("date", 5, "must be a string"),
+    ("date", "tomorrow", "must be a date"), ("datetime", "noon", "must be a date and time"), ("date", 5, "must be a date"),
 ])
 def test_a_value_of_another_type_is_refused(type_name: str, given: Any, said: str) -> None:
     """The refusal names the parameter and says what it must be."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
+from bifrost.dev import foreground
 from bifrost.dev.foreground import until_signalled
+from bifrost.errors import TimeoutError  # noqa: A004 - the name is the guide's
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -47,3 +50,38 @@ async def test_work_may_end_by_itself_or_fail() -> None:
         await until_signalled(wrong)
     with pytest.raises(asyncio.CancelledError):
         await until_signalled(cancelled)
+
+
+def test_pauses_grow_and_begin_anew() -> None:
+    """One second at first, doubled up to half a minute; a worker that ran for more than a minute was all right."""
+    pauses = [0.0]
+    for _ in range(7):
+        pauses.append(foreground.next_pause(pauses[-1], ran=1))
+    assert pauses[1:] == [1, 2, 4, 8, 16, 30, 30]
+    assert foreground.next_pause(30, ran=61) == 1
+
+
+async def test_a_worker_that_takes_no_tasks_is_said_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that runs without taking tasks in time may still come round: it is waited for, not replaced."""
+    monkeypatch.setattr(foreground, "FIRST_PAUSE", 0)
+    said: list[str] = []
+    reached = asyncio.Event()
+
+    async def ended() -> int:
+        return 1
+
+    async def goes_on() -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    first, second = (SimpleNamespace(wait=wait, log_tail=lambda: "") for wait in (ended, goes_on))
+
+    async def start_worker(*, reload: bool) -> None:
+        assert reload
+        raise TimeoutError("worker-2 did not answer", 30)
+
+    stack = SimpleNamespace(workers=[first, second], start_worker=start_worker)
+    keeping = asyncio.create_task(foreground.keep_worker(stack, first, reload=True, say=said.append))  # type: ignore[arg-type]
+    await reached.wait()
+    keeping.cancel()
+    assert said[1:] == ["worker-2 did not answer"]

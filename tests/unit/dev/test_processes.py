@@ -210,3 +210,12 @@ async def test_the_environment_is_the_one_that_is_given(tmp_path: Path) -> None:
     await server.start()
     await server.wait_ready(_says(server, "['LC_ALL', 'ONLY']"))
     await server.stop()
+
+
+async def test_waiting_for_one_that_was_never_started_is_refused(tmp_path: Path) -> None:
+    """`wait` answers the status of a process that was started; there is none of another."""
+    server = _server(tmp_path, "raise SystemExit(3)")
+    with pytest.raises(ConfigurationError, match="served was not started"):
+        await server.wait()
+    await server.start()
+    assert await server.wait() == 3

@@ -38,10 +38,11 @@ async def test_every_secret_that_is_referred_to_is_made_up_once() -> None:
     assert await samples.seed(organizations, store) == found
 
 
-async def test_inactive_organizations_need_no_secrets() -> None:
-    """Nothing runs for them."""
+async def test_only_what_is_needed_is_made_up() -> None:
+    """Nothing runs for them. Neither does one without a user API need a key for it."""
     organizations = MemoryOrganizations([Organization("gone", "Gone", active=False, config={"msgraph": GRAPH})])
     assert await samples.seed(organizations, MemorySecrets({})) == {}
+    assert set(await samples.seed(_organizations({"msgraph": GRAPH}), MemorySecrets({}))) == {("org1", "graph_secret")}
 
 
 def test_accounts_tell_organizations_apart() -> None:
