@@ -191,3 +191,40 @@ async def test_a_simulator_serves_until_ctrl_c(start: Start) -> None:
     _, err = await process.communicate()
     assert process.returncode == 1
     assert "Did you mean 'user-api'? There are: msgraph, user-api." in err.decode()
+
+
+async def test_the_demo_answers_programs_with_json(start: Start, tmp_path: Path) -> None:
+    """With --json standard output is one document, with the timeline and every step; nothing is left behind."""
+    process = await start("demo", "--json", TMPDIR=str(tmp_path))
+    out, err = await asyncio.wait_for(process.communicate(), 120)
+    assert process.returncode == 0, err.decode()
+    told = json.loads(out)
+    assert (told["status"], told["result"]["success"]) == ("Success", True)
+    assert [(row["kind"], row["name"], row.get("attempts")) for row in told["timeline"]] == [
+        ("call", "msgraph.create_user", 2), ("call", "msgraph.assign_license", 1), ("checkpoint", "m365_user_created", None),
+        ("call", "user_management_api.create_user", 2), ("checkpoint", "internal_user_created", None)]
+    for said in ("kill -9", "429", "was never touched", "secrets is in"):
+        assert any(said in step for step in told["steps"]), said
+    assert not list(tmp_path.iterdir())
+
+
+async def test_dev_refuses_what_it_cannot_serve(start: Start) -> None:
+    """Without a workspace or organizations nothing is started, and the error says what to create."""
+    process = await start("dev", BIFROST_WORKSPACE="nowhere", BIFROST_ORGANIZATIONS="nowhere.yaml")
+    _, err = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert b"There is no workspace at" in err
+    assert b"There are no organizations at" in err
+
+
+async def test_one_folder_serves_one_stack(start: Start) -> None:
+    """A second `bifrost dev` in the same folder is refused, and the first goes on."""
+    first = await start("dev", "--no-simulators", "--no-reload")
+    await _line(first.stdout, "Ctrl-C stops everything")
+    second = await start("dev")
+    _, err = await asyncio.wait_for(second.communicate(), 60)
+    assert second.returncode == 1
+    assert b"Another `bifrost dev` or `bifrost demo` runs in" in err
+    first.send_signal(signal.SIGTERM)
+    await asyncio.wait_for(first.communicate(), 60)
+    assert first.returncode == 0
