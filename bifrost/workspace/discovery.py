@@ -68,7 +68,7 @@ class _Found:
         self.failures: list[Failure] = []
 
     def collect(self, path: str, module: ModuleType) -> None:
-        for value in list(vars(module).values()):
+        for value in {id(value): value for value in vars(module).values()}.values():  # each once, whatever it is called
             if getattr(value, "__module__", None) != module.__name__:
                 continue  # imported from elsewhere, where it is collected
             workflow = getattr(value, WORKFLOW_ATTRIBUTE, None)

@@ -178,6 +178,13 @@ def test_a_name_that_is_taken_names_both_files(root: Path) -> None:
         catalog.workflow("same")
 
 
+def test_a_second_name_in_the_file_is_no_second_workflow(root: Path) -> None:
+    """A function that its file knows under two names is one workflow."""
+    _write(root, "workflows/a.py", ONE.format("one") + "\nalias = one\n")
+    catalog = discover(root, snapshot(root))
+    assert (list(catalog.workflows), catalog.failures) == (["one"], ())
+
+
 def test_the_catalog_says_what_is_wrong(root: Path) -> None:
     """An unknown name is not found, with similar ones; one from a broken file is told where it broke."""
     _write(root, "workflows/a.py", ONE.format("onboard"))
