@@ -142,11 +142,11 @@ class Namespace:
             return _front_door(name)
         if name in shims.MODULES:
             return shims.MODULES[name]
-        if any(f"{name}.".startswith(f"{safe}.") for safe in shims.SAFE_MODULES):
-            module = importlib.import_module(name)
+        if any(f"{name}.".startswith(f"{known}.") for known in shims.SAFE_MODULES):
+            safe = importlib.import_module(name)
             if rest:  # `import urllib.parse` is read through `urllib`, which may be a stand-in
-                vars(self._resolve(name.rpartition(".")[0])).setdefault(name.rpartition(".")[2], module)
-            return module
+                vars(self._resolve(name.rpartition(".")[0])).setdefault(name.rpartition(".")[2], safe)
+            return safe
         parent = self._resolve(name.rpartition(".")[0]) if rest else None
         module = getattr(parent, "__dict__", {}).get(name.rpartition(".")[2]) if parent else _refused.get(name)
         if not isinstance(module, ModuleType):
