@@ -116,7 +116,8 @@ class VaultServer:
     def _write_config(self) -> Path:
         storage = self._directory / "storage"
         storage.mkdir(parents=True, exist_ok=True, mode=0o700)
-        cluster = f"{LOOPBACK}:{free_port()}"  # the storage insists on one, though nobody else joins it
+        # The storage insists on an address for the cluster, though nobody joins it; a free port may be our own, not taken yet.
+        cluster = f"{LOOPBACK}:{next(port for port in iter(free_port, None) if port != self._port)}"
         config = self._directory / "openbao.json"
         config.write_text(json.dumps({
             "storage": {"raft": {"path": str(storage), "node_id": "bifrost", "performance_multiplier": 1}},
