@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, cast
 
@@ -79,8 +79,7 @@ class Run:
             with _user_code(), determinism.running(TemporalEnvironment()):
                 metadata = Namespace(revision).workflow(begun.path, workflow.info().workflow_type)
                 self._context = self._context_of(begun, metadata)
-                async with _deadline(metadata.timeout_seconds):
-                    result = await _call(metadata, self._context, start)
+                result = await _bounded(_call(metadata, self._context, start), metadata.timeout_seconds)
                 encoded = workflow.payload_converter().to_payload(result)
                 outcome = _outcome_of(result)
         except ApplicationError as error:
@@ -178,17 +177,19 @@ class _RunTimeout(BaseException):
         self.reason = reason
 
 
-@contextlib.asynccontextmanager
-async def _deadline(timeout_seconds: float) -> AsyncIterator[None]:
-    """Cancel what is inside `timeout_seconds` after the execution's start; 0 means never."""
+async def _bounded(work: Coroutine[Any, Any, Any], timeout_seconds: float) -> Any:
+    """Await `work`, and cancel it `timeout_seconds` after the execution's start; 0 means never.
+
+    Not an async context manager made of a generator: when a worker ends, the SDK may leave an unfinished run to the garbage
+    collector, which closes the generator before the run that is inside it, and then complains.
+    """
     if not timeout_seconds:
-        yield
-        return
+        return await work
     left = timeout_seconds - (workflow.now() - workflow.info().workflow_start_time).total_seconds()
     bound = asyncio.timeout(max(left, 0))
     try:
         async with bound:
-            yield
+            return await work
     except builtins.TimeoutError:
         if bound.expired():
             raise _RunTimeout(TimeoutError(timeout_seconds)) from None
