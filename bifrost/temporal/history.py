@@ -20,9 +20,10 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionDescri
 from temporalio.client import WorkflowExecutionStatus as Closed
 from temporalio.common import SearchAttributeKey
 from temporalio.converter import DataConverter
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from bifrost import messages
+from bifrost.errors import ConfigurationError
 from bifrost.messages import CheckpointMessage, LogLine
 from bifrost.models import SYSTEM_CALLER, Caller, ExecutionStatus
 from bifrost.temporal import client as executions
@@ -165,7 +166,7 @@ async def list_executions(client: Client, *, workflow: str | None = None, org_id
         limit: How many, at most.
 
     Raises:
-        ConfigurationError: Temporal refuses, for example because Bifrost's search attributes are not registered.
+        ConfigurationError: there is no such namespace, or Temporal refuses, for example because Bifrost's search attributes are not registered.
     """
     conditions = ["ExecutionStatus != 'ContinuedAsNew'"]
     conditions += [f"WorkflowType = {_quoted(workflow)}"] if workflow else []
@@ -178,8 +179,19 @@ async def list_executions(client: Client, *, workflow: str | None = None, org_id
             if len(found) >= limit:
                 break
     except RPCError as error:
-        raise executions.translate(error, "") from error
+        raise _refusal(error, client) from error
     return list(found.values())
+
+
+def _refusal(error: RPCError, client: Client, execution_id: str | None = None) -> Exception:
+    """Temporal's refusal, renamed. A namespace that is not there is "not found" to Temporal, as an execution is."""
+    namespace = f"namespace '{client.namespace}' at {client.service_client.config.target_host}"
+    if error.status is RPCStatusCode.NOT_FOUND and "namespace" in error.message.lower():
+        return ConfigurationError(f"There is no {namespace}: create it, or set TEMPORAL_NAMESPACE",
+                                  config_key="TEMPORAL_NAMESPACE")
+    if execution_id is None:
+        return ConfigurationError(f"Temporal refuses to list executions of {namespace}: {error.message}")
+    return executions.translate(error, execution_id)
 
 
 def _quoted(text: str) -> str:
@@ -203,7 +215,7 @@ async def read_execution(client: Client, execution_id: str) -> Execution:
 
     Raises:
         NotFoundError: Temporal knows none of this id.
-        ConfigurationError: Temporal refuses.
+        ConfigurationError: there is no such namespace, or Temporal refuses.
     """
     try:
         description = await client.get_workflow_handle(execution_id).describe()
@@ -212,7 +224,7 @@ async def read_execution(client: Client, execution_id: str) -> Execution:
         closed = description.status not in (None, Closed.RUNNING)
         result, error = await ending(handle) if closed else (None, None)
     except RPCError as refusal:
-        raise executions.translate(refusal, execution_id) from refusal
+        raise _refusal(refusal, client, execution_id) from refusal
     story.settle(description)
     last = await description.memo_value(messages.LOG_MEMO, [])
     start = story.argument if isinstance(story.argument, dict) else {}

@@ -24,7 +24,6 @@ WORKFLOWS = """
 
     class Shop(BaseIntegration):
         integration_name = "shop"
-        timeout_seconds = 0.5
         tries = 0
 
         async def authenticate(self):
@@ -44,6 +43,13 @@ WORKFLOWS = """
         async def break_down(self):
             raise IntegrationError("down", status_code=503)
 
+    class Mill(BaseIntegration):
+        integration_name = "mill"
+        timeout_seconds = 0.5
+
+        async def authenticate(self):
+            pass
+
         async def hang(self):
             await asyncio.Event().wait()
 
@@ -57,16 +63,16 @@ WORKFLOWS = """
 
     @workflow(name="sell_all", retry_policy={"max_attempts": 2, "backoff_seconds": 0.01})
     async def sell_all(context):
-        shop = context.get_integration("shop")
+        shop, mill = context.get_integration("shop"), context.get_integration("mill")
         await shop.sell_at_last()
-        for call in (shop.refuse, shop.hang):
+        for call in (shop.refuse, mill.hang):
             try:
                 await call()
             except Exception:
                 pass
         try:
             async with asyncio.timeout(0.1):
-                await shop.hang()
+                await mill.hang()
         except TimeoutError:
             pass
 
@@ -90,7 +96,7 @@ WORKFLOWS = """
 
     @workflow(name="hang")
     async def hang(context):
-        await context.get_integration("shop").hang()
+        await context.get_integration("mill").hang()
 """
 
 
@@ -148,7 +154,7 @@ async def test_how_each_call_ended_is_shown(shop: House) -> None:
     read = await _ended(shop, "sell_all")
     assert [(one.name, one.attempts, one.status, one.error) for one in read.calls] == [
         ("shop.sell_at_last", 2, "success", None), ("shop.refuse", 1, "failed", "sold out"),
-        ("shop.hang", 2, "timeout", "activity StartToClose timeout"), ("shop.hang", 1, "cancelled", None)]
+        ("mill.hang", 2, "timeout", "activity StartToClose timeout"), ("mill.hang", 1, "cancelled", None)]
     assert read.calls[2].duration_ms >= 1000
 
 
@@ -216,7 +222,7 @@ async def test_a_call_under_way_is_shown(shop: House, workflow: str, status: str
         assert (read.calls[0].attempts, read.calls[0].error, read.calls[0].duration_ms) == (attempts, error, None)
         await handle.terminate()
     read = await read_execution(shop.client, handle.id)
-    assert read.calls[0].status == "cancelled"
+    assert (read.status, read.calls[0].status) == (ExecutionStatus.TERMINATED, "cancelled")
 
 
 @pytest.mark.parametrize(("state", "attempt", "status", "attempts"), [
@@ -289,7 +295,15 @@ async def test_a_filter_with_quotes_finds_nothing(shop: House) -> None:
 
 
 async def test_a_namespace_that_is_not_there_is_refused(shop: House) -> None:
-    """A list that Temporal refuses is an error to mend, not an empty list."""
+    """A wrong namespace is named as what has to be mended; it is neither an empty list nor a missing execution."""
     elsewhere = await executions.connect(shop.client.service_client.config.target_host, "nowhere")
-    with pytest.raises((ConfigurationError, NotFoundError)):
+    with pytest.raises(ConfigurationError, match=r"There is no namespace 'nowhere' at .*set TEMPORAL_NAMESPACE"):
         await list_executions(elsewhere)
+    with pytest.raises(ConfigurationError, match="There is no namespace 'nowhere' at"):
+        await read_execution(elsewhere, "anything")
+
+
+async def test_a_list_that_temporal_refuses_is_an_error(shop: House) -> None:
+    """What Temporal says against a query is passed on, here that the message is too large."""
+    with pytest.raises(ConfigurationError, match=r"Temporal refuses to list executions of namespace 'default' at [^:]+:\d+: ."):
+        await list_executions(shop.client, workflow="x" * 5_000_000)
