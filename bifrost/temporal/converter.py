@@ -52,11 +52,16 @@ class _Converter(CompositePayloadConverter):
 
 class _MaskingCodec(PayloadCodec):
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        return [payload if (masked := redaction.mask_bytes(payload.data)) is payload.data
-                else Payload(metadata=payload.metadata, data=masked) for payload in payloads]
+        return [_masked(payload) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
         return list(payloads)
+
+
+def _masked(payload: Payload) -> Payload:
+    data = payload.data  # a new object each time it is asked for
+    masked = redaction.mask_bytes(data)
+    return payload if masked is data else Payload(metadata=payload.metadata, data=masked)
 
 
 class _MaskingFailureConverter(DefaultFailureConverter):

@@ -11,6 +11,7 @@ import builtins
 from datetime import timedelta
 from typing import Any
 
+import httpx
 from temporalio.exceptions import ActivityError, ApplicationError, ChildWorkflowError, FailureError, TimeoutType
 from temporalio.exceptions import CancelledError as TemporalCancelledError
 from temporalio.exceptions import TimeoutError as TemporalTimeoutError
@@ -56,7 +57,8 @@ def may_retry(error: BaseException) -> bool:
     """Whether a call that failed so may succeed when it is made again.
 
     An `IntegrationError` is judged by its status. One without a status is a network error, unless it wraps another one
-    that has a status: integrations often catch an answer's error and raise their own.
+    that has a status: integrations often catch an answer's error and raise their own. Another library's error is judged by
+    the status it carries, or by the error of the network that it was raised from.
     """
     if isinstance(error, IntegrationError):
         statuses = [link.status_code for link in _chain(error)
@@ -64,12 +66,28 @@ def may_retry(error: BaseException) -> bool:
         return statuses[0] in RETRIED_STATUSES if statuses else True
     if isinstance(error, WorkflowException):
         return isinstance(error, TimeoutError)
-    return isinstance(error, OSError | asyncio.TimeoutError | EOFError)
+    if (status := _answered(error)) is not None:
+        return status in RETRIED_STATUSES
+    links = [error] if type(error).__module__ == "builtins" else _chain(error)
+    return isinstance(error, httpx.TransportError) or any(
+        isinstance(link, OSError | EOFError) and not isinstance(link, _OF_FILES) for link in links)
+
+
+def _answered(error: BaseException) -> int | None:
+    """The HTTP status in another library's error, as httpx and requests (`response.status_code`) or aiohttp keep it."""
+    status = getattr(getattr(error, "response", None), "status_code", getattr(error, "status", None))
+    return status if isinstance(status, int) else None
+
+
+_OF_FILES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, builtins.PermissionError)
 
 
 def _retry_after(error: BaseException) -> timedelta | None:
     seconds = error.details.get("retry_after_seconds") if isinstance(error, WorkflowException) else None
-    return timedelta(seconds=seconds) if isinstance(seconds, int | float) and seconds > 0 else None
+    return timedelta(seconds=min(seconds, _DAY)) if isinstance(seconds, int | float) and seconds > 0 else None
+
+
+_DAY = 86_400
 
 
 def application_error(error: BaseException, *, retry: bool) -> ApplicationError:
@@ -102,15 +120,20 @@ def of_call(error: FailureError, what: str) -> BaseException:
 
 def from_application_error(error: ApplicationError) -> Exception:
     """The inverse of `application_error`; built-in exceptions come back as themselves."""
-    described = error.details[0] if error.details and isinstance(error.details[0], dict) else {
-        "error": error.type, "message": error.message, "details": {}}
-    built_in = getattr(builtins, str(described.get("error")), None)
-    restored: Exception
-    if not hasattr(errors, str(described.get("error"))) and isinstance(built_in, type) and issubclass(
-            built_in, Exception) and built_in is not UnicodeDecodeError:
-        restored = built_in(described.get("message", ""))
-    else:
-        restored = errors.from_dict(described)
+    described = error.details[0] if error.details else None
+    if not isinstance(described, dict) or not {"error", "message"} <= described.keys():  # not Bifrost's
+        described = {"error": error.type, "message": error.message, "details": {"details": described} if described else {}}
+    restored = _built_in(str(described["error"]), str(described["message"])) or errors.from_dict(described)
     if error.cause is not None:
         restored.__cause__ = from_application_error(error.cause) if isinstance(error.cause, ApplicationError) else error.cause
     return restored
+
+
+def _built_in(name: str, message: str) -> Exception | None:
+    """The built-in exception of that name, unless Bifrost has one or it cannot be raised with a message alone."""
+    cls = getattr(builtins, name, None)
+    if hasattr(errors, name) or not isinstance(cls, type) or not issubclass(cls, Exception):
+        return None
+    if issubclass(cls, UnicodeError | ExceptionGroup | StopIteration | StopAsyncIteration):
+        return None
+    return cls(message)

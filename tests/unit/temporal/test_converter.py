@@ -1,0 +1,125 @@
+"""Values on their way to Temporal: what becomes JSON, what is refused, and that no secret goes along."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import uuid
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pydantic
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
+from temporalio.exceptions import ApplicationError
+
+from bifrost import redaction
+from bifrost.errors import IntegrationError, ValidationError
+from bifrost.models import Secret
+from bifrost.record import record
+from bifrost.temporal import failures
+from bifrost.temporal.converter import DATA_CONVERTER
+
+CANARY = "canary-value-1"
+
+
+class _Colour(enum.Enum):
+    RED = "red"
+
+
+class _Model(pydantic.BaseModel):
+    a: int
+
+
+@dataclasses.dataclass
+class _Made:
+    at: date
+    model: _Model
+
+
+@pytest.mark.parametrize(("value", "stored"), [
+    (None, b""), ({"a": [1, 2.5, True, None, "ü"]}, '{"a":[1,2.5,true,null,"ü"]}'.encode()), (datetime(2030, 1, 1, tzinfo=UTC), b'"2030-01-01T00:00:00Z"'),
+    (_Made(date(2030, 1, 1), _Model(a=1)), b'{"at":"2030-01-01","model":{"a":1}}'), (_Colour.RED, b'"red"'), (timedelta(seconds=5), b'"PT5S"'),
+    (uuid.UUID(int=1), b'"00000000-0000-0000-0000-000000000001"'), ((1, 2), b"[1,2]"), (Decimal("1.5"), b'"1.5"'),
+    (record({"value": [{"skuId": 1}]}), b'{"value":[{"skuId":1}]}'), (Secret("acme", "k"), b'{"$secret":{"org_id":"acme","name":"k"}}'),
+    ({"deep": [Secret("acme", "k")]}, b'{"deep":[{"$secret":{"org_id":"acme","name":"k"}}]}'), (b"raw", b"raw")])
+def test_values_become_json(value: Any, stored: bytes) -> None:
+    """Plain values, dates, models, dataclasses, records; a secret handle travels by its name."""
+    assert DATA_CONVERTER.payload_converter.to_payload(value).data == stored
+
+
+async def test_values_come_back() -> None:
+    """What was encoded is decoded, as the type that is asked for."""
+    for value, kind in [({"a": [1, None]}, None), (_Made(date(2030, 1, 1), _Model(a=1)), _Made), ("text", str), (b"raw", bytes), (None, None)]:
+        [payload] = await DATA_CONVERTER.encode([value])
+        assert await DATA_CONVERTER.decode([payload], [kind] if kind else None) == [value]
+
+
+class _Odd:
+    pass
+
+
+def _circle() -> list[Any]:
+    circle: list[Any] = []
+    circle.append(circle)
+    return circle
+
+
+@pytest.mark.parametrize(("value", "said"), [
+    (_Odd(), "test_converter._Odd is no JSON"), ({"a": [_Odd()]}, "_Odd is no JSON"), (len, "builtin_function_or_method is no JSON"),
+    (ValueError("x"), "builtins.ValueError is no JSON"), (_circle(), "Circular reference"), ("\ud800", "surrogates not allowed"), ({"a": b"\xff"}, "utf-8")])
+def test_what_is_no_json_is_refused_in_words(value: Any, said: str) -> None:
+    """The refusal names the type and says what can be stored."""
+    with pytest.raises(ValidationError, match="A value cannot be stored: ") as refusal:
+        DATA_CONVERTER.payload_converter.to_payload(value)
+    assert said in str(refusal.value)
+    assert "dictionaries, lists, strings" in str(refusal.value)
+    assert "Error serializing" not in str(refusal.value)
+
+
+async def test_the_codec_masks_what_goes_out() -> None:
+    """A remembered value is stars in a payload of any encoding; every other payload is the very one that came."""
+    codec = DATA_CONVERTER.payload_codec
+    assert codec is not None
+    clean = Payload(metadata={"encoding": b"json/plain"}, data=b'{"a":1}')
+    dirty = Payload(metadata={"encoding": b"binary/plain"}, data=b"\xff" + CANARY.encode())
+    redaction.remember(CANARY)
+    encoded = await codec.encode([clean, dirty])
+    assert encoded[0] is clean
+    assert (encoded[1].data, encoded[1].metadata["encoding"]) == (b"\xff********", b"binary/plain")
+    assert await codec.decode(encoded) == encoded
+    [payload] = await DATA_CONVERTER.encode([{"header": f"Bearer {CANARY}"}])
+    assert payload.data == b'{"header":"Bearer ********"}'
+
+
+async def test_failures_are_masked_to_their_roots() -> None:
+    """Message, stack trace and details of an error and of each of its causes go out without the value."""
+    redaction.remember(CANARY)
+    try:
+        try:
+            raise ValueError(f"inner {CANARY}")
+        except ValueError as cause:
+            raise IntegrationError(f"outer {CANARY}", details={"seen": CANARY}) from cause
+    except IntegrationError as error:
+        carried = failures.application_error(error, retry=False)
+    failure = Failure()
+    await DATA_CONVERTER.encode_failure(carried, failure)
+    assert CANARY not in str(failure)
+    assert CANARY.encode() not in failure.SerializeToString()
+    assert (failure.message, failure.cause.message) == ("outer ********", "inner ********")
+    assert "test_converter.py" in failure.stack_trace
+    decoded = await DATA_CONVERTER.decode_failure(failure)
+    assert isinstance(decoded, ApplicationError)
+    arrived = failures.from_application_error(decoded)
+    assert isinstance(arrived, IntegrationError)
+    assert arrived.details == {"seen": "********"}
+    assert str(arrived.__cause__) == "inner ********"
+
+
+async def test_failures_without_secrets_are_left_alone() -> None:
+    """Nothing is masked where nothing has to be."""
+    failure = Failure()
+    await DATA_CONVERTER.encode_failure(ApplicationError("plain", type="Odd"), failure)
+    assert (failure.message, failure.application_failure_info.type, failure.HasField("cause")) == ("plain", "Odd", False)
