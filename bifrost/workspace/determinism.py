@@ -133,15 +133,39 @@ class RefusedType(abc.ABCMeta):
         cls._deny()
         return True
 
+    def _number(cls, *_operands: Any) -> int:
+        cls._deny()
+        return 0
+
+    def _fraction(cls) -> float:
+        cls._deny()
+        return 0.0
+
+    def _text(cls) -> str:
+        cls._deny()
+        return ""
+
+    def _leave(cls, *_exception: Any) -> None:
+        cls._deny()
+
+    def __repr__(cls) -> str:
+        return f"<{cls._what}: not inside a workflow>"
+
     def __instancecheck__(cls, instance: Any) -> bool:
         return False
 
     def __subclasscheck__(cls, subclass: type) -> bool:
         return cls in subclass.__mro__
 
-    __getitem__ = __or__ = __ror__ = __add__ = __radd__ = __sub__ = __truediv__ = __rtruediv__ = __mod__ = _operate
-    __enter__ = __exit__ = __aenter__ = __aexit__ = __await__ = __anext__ = __contains__ = __len__ = _operate
-    __lt__ = __gt__ = __le__ = __ge__ = __int__ = __float__ = __fspath__ = _operate
+    __getitem__ = __setitem__ = __delitem__ = __contains__ = __next__ = __reversed__ = _operate
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = _operate
+    __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __neg__ = __pos__ = __abs__ = __invert__ = _operate
+    __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rshift__ = __round__ = _operate
+    __lt__ = __gt__ = __le__ = __ge__ = __enter__ = __aenter__ = __await__ = __anext__ = _operate
+    __int__ = __index__ = __len__ = _number
+    __float__ = _fraction
+    __fspath__ = _text
+    __exit__ = __aexit__ = _leave
     __iter__ = __aiter__ = _iterate
     __bool__ = _truth
 

@@ -18,7 +18,7 @@ from bifrost.decorators import DATA_PROVIDER_ATTRIBUTE, WORKFLOW_ATTRIBUTE
 from bifrost.integrations.base import BaseIntegration, register_integration, registered_integrations
 from bifrost.integrations.registry import BUILT_IN
 from bifrost.models import DataProviderMetadata, WorkflowMetadata
-from bifrost.workspace import finder
+from bifrost.workspace import finder, guard
 from bifrost.workspace.catalog import Catalog, Failure, WorkflowEntry
 from bifrost.workspace.finder import PACKAGE
 from bifrost.workspace.revision import Revision
@@ -39,7 +39,8 @@ def discover(root: Path, revision: Revision) -> Catalog:
     found = _Found()
     for path in _files(revision):
         try:
-            module = importlib.import_module(_module_name(path))
+            with guard.LIVE_MODULES:
+                module = importlib.import_module(_module_name(path))
         except BaseException as error:  # user code may raise anything, SystemExit too
             if isinstance(error, KeyboardInterrupt):
                 raise
@@ -66,6 +67,7 @@ class _Found:
         self.workflows: dict[str, WorkflowEntry] = {}
         self.data_providers: dict[str, DataProviderMetadata] = {}
         self.failures: list[Failure] = []
+        self._first: dict[tuple[type, str], str] = {}
 
     def collect(self, path: str, module: ModuleType) -> None:
         for value in {id(value): value for value in vars(module).values()}.values():  # each once, whatever it is called
@@ -82,14 +84,16 @@ class _Found:
 
     def _add(self, known: dict[str, Any], metadata: WorkflowMetadata | DataProviderMetadata, entry: Any,
              path: str) -> None:
-        first = known.pop(metadata.name, None)
-        clash = next((failure for failure in self.failures if metadata.name in failure.workflows), None)
-        if first is None and clash is None:
+        names = (metadata.name,) if isinstance(metadata, WorkflowMetadata) else ()
+        broken = next((failure for failure in self.failures if set(names) & set(failure.workflows)), None)
+        first = self._first.get((type(metadata), metadata.name)) or broken
+        if first is None:
+            self._first[type(metadata), metadata.name] = f"{path}:{metadata.source.line}"
             known[metadata.name] = entry
             return
-        other = str((first.metadata if isinstance(first, WorkflowEntry) else first).source) if first else str(clash)
-        self.failures.append(Failure(path, metadata.source.line, f"the name '{metadata.name}' is also defined at {other}; "
-                                     "names must differ", (metadata.name,)))
+        known.pop(metadata.name, None)
+        self.failures.append(Failure(path, metadata.source.line, f"the name '{metadata.name}' is also defined at {first}; "
+                                     "names must differ", names))
 
 
 def _failure(root: Path, path: str, error: BaseException, source: str) -> Failure:
@@ -113,5 +117,6 @@ def _integrations() -> Mapping[str, type[BaseIntegration]]:
         if cls.__module__.partition(".")[0] != PACKAGE:
             return True
         return getattr(sys.modules.get(cls.__module__), cls.__qualname__, None) is cls
-    registered = {name: cls for name, cls in registered_integrations().items() if is_live(cls)}
+    with guard.LIVE_MODULES:
+        registered = {name: cls for name, cls in registered_integrations().items() if is_live(cls)}
     return dict(sorted({**BUILT_IN, **registered}.items()))

@@ -45,7 +45,8 @@ def workflow_attribute(package: str, name: str, import_module: Callable[[str], A
     """
     if name.startswith("__"):
         raise AttributeError(name)
-    return getattr(import_module(f"{package}.{WORKFLOW_FILE}"), name)
+    module = import_module(f"{package}.{WORKFLOW_FILE}")
+    return module if name == WORKFLOW_FILE else getattr(module, name)
 
 
 class _Loader(importlib.abc.InspectLoader):
@@ -56,7 +57,7 @@ class _Loader(importlib.abc.InspectLoader):
 
     def get_source(self, fullname: str) -> str:
         del fullname
-        return self._path.read_text("utf-8") if self._path.is_file() else ""  # a folder without __init__.py
+        return self._path.read_text("utf-8-sig") if self._path.is_file() else ""  # a folder without __init__.py
 
     def get_filename(self, fullname: str) -> str:
         del fullname
@@ -112,7 +113,8 @@ def uninstall() -> None:
     forget()
 
 
-def forget() -> None:
-    """Drop every imported workspace module, so that the next import reads the files again."""
-    for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
-        del sys.modules[name]
+def forget() -> dict[str, ModuleType]:
+    """Drop every imported workspace module, so that the next import reads the files again; answers what was dropped."""
+    with guard.LIVE_MODULES:
+        names = [name for name in list(sys.modules) if name.startswith(PACKAGE) and name.partition(".")[0] == PACKAGE]
+        return {name: sys.modules.pop(name) for name in names}

@@ -7,11 +7,16 @@ contain, wherever it stands, and for nobody else. It keeps public and private ap
 from __future__ import annotations
 
 import builtins
+import contextlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from bifrost.workspace import surface
+
+LIVE_MODULES = threading.RLock()
+"""Held by whoever imports `workspace.*` in the live process, and while a run's modules take their place in `sys.modules`."""
 
 Import = Callable[[str, Mapping[str, Any] | None, Mapping[str, Any] | None, Sequence[str] | None, int], Any]
 
@@ -26,7 +31,9 @@ def absolute_name(name: str, namespace: Mapping[str, Any] | None, level: int) ->
         return name
     package = str((namespace or {}).get("__package__") or "").split(".")
     if level > len(package) or not package[0]:
-        raise ImportError(f"Relative import goes above the workspace: {'.' * level}{name}")
+        importer = str((namespace or {}).get("__file__", "workspace code"))
+        raise ImportError(f"Relative import goes above the workspace: {'.' * level}{name} (imported by {importer})",
+                          path=importer)
     base = ".".join(package[:len(package) - level + 1])
     return f"{base}.{name}" if name else base
 
@@ -46,8 +53,10 @@ def guarded_import(name: str, globals: Mapping[str, Any] | None = None,  # noqa:
                    locals: Mapping[str, Any] | None = None,  # noqa: A002
                    fromlist: Sequence[str] | None = (), level: int = 0) -> ModuleType:
     """`__import__`, for workspace code in the live process."""
-    check(absolute_name(name, globals, level), globals, fromlist)
-    return builtins.__import__(name, globals, locals, fromlist or (), level)
+    target = absolute_name(name, globals, level)
+    check(target, globals, fromlist)
+    with LIVE_MODULES if target.partition(".")[0] == "workspace" else contextlib.nullcontext():
+        return builtins.__import__(name, globals, locals, fromlist or (), level)
 
 
 GUARDED_BUILTINS: dict[str, Any] = {**vars(builtins), "__import__": guarded_import}

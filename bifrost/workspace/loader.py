@@ -7,15 +7,17 @@ only computes, and otherwise a stand-in that is refused on use.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
 from bifrost.decorators import WORKFLOW_ATTRIBUTE
 from bifrost.errors import NotFoundError
 from bifrost.models import WorkflowMetadata
-from bifrost.workspace import determinism, guard, shims, surface
+from bifrost.workspace import determinism, finder, guard, shims, surface
 from bifrost.workspace.finder import PACKAGE, WORKFLOW_FILE, workflow_attribute
 from bifrost.workspace.revision import Revision
 
@@ -46,12 +48,19 @@ def _front_door(name: str) -> ModuleType:
     return known
 
 
+def _is_safe(name: str) -> bool:
+    while name and name not in shims.SAFE_MODULES:
+        name = name.rpartition(".")[0]
+    return bool(name)
+
+
 class Namespace:
     """The modules of one run, loaded from one revision."""
 
     def __init__(self, revision: Revision) -> None:
         self._revision = revision
         self._modules: dict[str, ModuleType] = {}
+        self._displaced: dict[str, ModuleType] | None = None
         self._builtins = {**_BUILTINS, "__import__": self._import}
 
     def workflow(self, path: str, name: str) -> WorkflowMetadata:
@@ -62,8 +71,7 @@ class Namespace:
             Exception: whatever executing the file raises.
         """
         module = ".".join([PACKAGE, *path.removesuffix(".py").split("/")]).removesuffix(".__init__")
-        with determinism.loading():
-            loaded = self.load(module)
+        loaded = self.load(module)
         defined = {metadata.name: metadata for value in list(vars(loaded).values())
                    if isinstance(metadata := getattr(value, WORKFLOW_ATTRIBUTE, None), WorkflowMetadata)}
         if name not in defined:
@@ -87,13 +95,42 @@ class Namespace:
         try:
             path = module.__dict__.get("__source__")
             if path is not None:
-                exec(self._revision.code(path), vars(module))  # noqa: S102 - this is the workspace's code
+                with determinism.loading(), self._in_sys_modules(name, module):
+                    self._execute(path, module)
         except BaseException:
             del self._modules[name]
             raise
         if parent:
             setattr(self._modules[parent], name.rpartition(".")[2], module)
         return module
+
+    def _execute(self, path: str, module: ModuleType) -> None:
+        exec(self._revision.code(path), vars(module))  # noqa: S102 - this is the workspace's code
+        for value in list(vars(module).values()):
+            if (isinstance(value, type) and value.__module__ == module.__name__
+                    and vars(value).get("__pydantic_complete__") is False):
+                value.model_rebuild(raise_errors=False)  # type: ignore[attr-defined]  # it refers to a later class
+
+    @contextlib.contextmanager
+    def _in_sys_modules(self, name: str, module: ModuleType) -> Iterator[None]:
+        """Inside, `sys.modules` has this run's modules, and the live workspace's not.
+
+        dataclasses and pydantic look there for what a postponed annotation means. They must not find another revision's
+        class of the same name, nor nothing.
+        """
+        with guard.LIVE_MODULES:
+            if self._displaced is not None:
+                sys.modules[name] = module
+                yield
+                return
+            self._displaced = finder.forget()
+            sys.modules.update(self._modules)
+            try:
+                yield
+            finally:
+                finder.forget()
+                sys.modules.update(self._displaced)
+                self._displaced = None
 
     def _make(self, name: str) -> ModuleType:
         relative = "/".join(name.split(".")[1:])
@@ -118,20 +155,22 @@ class Namespace:
         del locals
         target = guard.absolute_name(name, globals, level)
         guard.check(target, globals, fromlist)
-        module = self._resolve(target)
         if not fromlist:
+            self._resolve(target)
             return self._resolve(target.partition(".")[0])
-        for item in fromlist:
+        if _is_safe(target):
+            return __import__(target, fromlist=fromlist)
+        module = self._resolve(target)
+        for item in [*fromlist, *(getattr(module, "__all__", ()) if "*" in fromlist else ())]:
             child = f"{target}.{item}"
-            if item not in vars(module) and self._is_submodule(child):
+            if item not in vars(module) and self._has(child):
                 setattr(module, item, self._resolve(child))
         return module
 
-    def _is_submodule(self, name: str) -> bool:
-        if name.partition(".")[0] == PACKAGE:
-            path = "/".join(name.split(".")[1:])
-            return self._revision.has_folder(path) or f"{path}.py" in self._revision.files
-        return name in shims.SAFE_MODULES
+    def _has(self, name: str) -> bool:
+        package, *parts = name.split(".")
+        path = "/".join(parts)
+        return package == PACKAGE and (self._revision.has_folder(path) or f"{path}.py" in self._revision.files)
 
     def _resolve(self, name: str) -> ModuleType:
         """Who a run gets for an absolute module name."""
@@ -142,11 +181,8 @@ class Namespace:
             return _front_door(name)
         if name in shims.MODULES:
             return shims.MODULES[name]
-        if any(f"{name}.".startswith(f"{known}.") for known in shims.SAFE_MODULES):
-            safe = importlib.import_module(name)
-            if rest:  # `import urllib.parse` is read through `urllib`, which may be a stand-in
-                vars(self._resolve(name.rpartition(".")[0])).setdefault(name.rpartition(".")[2], safe)
-            return safe
+        if _is_safe(name):
+            return importlib.import_module(name)
         parent = self._resolve(name.rpartition(".")[0]) if rest else None
         module = getattr(parent, "__dict__", {}).get(name.rpartition(".")[2]) if parent else _refused.get(name)
         if not isinstance(module, ModuleType):

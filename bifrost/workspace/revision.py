@@ -82,8 +82,10 @@ def snapshot(root: Path) -> Revision:
         module = ".".join([PACKAGE, *relative.with_suffix("").parts])
         if is_test(module) or any(part.startswith(".") or part == "__pycache__" for part in relative.parts):
             continue
+        if not path.is_file():  # a folder of that name, or the lock that an editor leaves
+            continue
         try:
-            files[relative.as_posix()] = path.read_text("utf-8")
+            files[relative.as_posix()] = path.read_text("utf-8-sig")
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"{path} is not UTF-8: {error}") from error
     return Revision(files)
@@ -152,11 +154,13 @@ class FolderRevisions(RevisionStore):
 
     def _read(self, revision_id: str) -> Mapping[str, str] | None:
         try:
-            files: Mapping[str, str] = json.loads(self._path(revision_id).read_text("utf-8"))
+            files = json.loads(self._path(revision_id).read_text("utf-8"))
         except FileNotFoundError:
             return None
         except ValueError as error:
             raise ConfigurationError(f"{self._path(revision_id)} is damaged: {error}") from error
+        if not isinstance(files, dict) or not all(isinstance(source, str) for source in files.values()):
+            raise ConfigurationError(f"{self._path(revision_id)} is damaged: it holds no source files")
         return files
 
     def _write(self, revision: Revision) -> None:
@@ -167,6 +171,8 @@ class FolderRevisions(RevisionStore):
         handle, temporary = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(revision.files, file, ensure_ascii=False)
+            file.flush()
+            os.fsync(file.fileno())  # before it has its name, so that a crash leaves no empty revision
         Path(temporary).replace(path)  # at once, so that another worker never reads half a file
 
 

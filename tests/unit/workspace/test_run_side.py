@@ -14,7 +14,7 @@ import pytest
 
 from bifrost.errors import DeterminismError, NotFoundError
 from bifrost.integrations.base import registered_integrations
-from bifrost.workspace import determinism, loader, shims
+from bifrost.workspace import determinism, shims
 from bifrost.workspace.loader import Namespace
 from bifrost.workspace.revision import Revision
 
@@ -131,12 +131,6 @@ def test_modules_that_compute_are_the_real_ones() -> None:
         module.concurrent.futures.ThreadPoolExecutor()
     with pytest.raises(DeterminismError, match=r"urllib\.request\.urlopen"):
         module.urllib.request.urlopen("x")
-
-
-def test_a_safe_module_below_an_unsafe_one() -> None:
-    """`import urllib.parse` alone gives the real module through its package."""
-    loader._refused.clear()
-    assert _load("import urllib.parse\nquoted = urllib.parse.quote('a b')").quoted == "a%20b"
 
 
 REFUSED = """
