@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from typing import Any
 
+import pydantic
 import pytest
 
 from bifrost.context import REDACTED, OrganizationContext, is_sensitive, sanitize
 from bifrost.errors import ConfigurationError
-from bifrost.models import Caller, Organization
+from bifrost.models import Caller, OAuthCredentials, Organization, Secret
 
 
 class _Context(OrganizationContext):
@@ -67,7 +70,9 @@ def test_variables_are_kept() -> None:
 
 @pytest.mark.parametrize(("key", "hidden"), [
     ("api_key", True), ("apiKey", True), ("X-API-Key", True), ("clientSecret", True), ("password", True), ("accessToken", True),
-    ("monkey", False), ("keyboard", False), ("email", False), ("tokenizer", False)])
+    ("api_tokens", True), ("secretKeys", True), ("APIKEY2", True), ("accesstoken", True), ("clientsecret", True), ("PASSWORD", True),
+    ("credentials", True), ("Authorization", True), ("db-passphrase", True), ("pwd", True), ("privatekey", True), ("", False),
+    ("turkey", False), ("tokenized", False), ("secretary", False), ("author", False), ("monkey", False), ("keyboard", False), ("email", False), ("tokenizer", False)])
 def test_keys_are_sensitive_by_whole_words(key: str, hidden: bool) -> None:
     """`api_key` is a key to hide; `monkey` is none."""
     assert is_sensitive(key) is hidden
@@ -93,3 +98,38 @@ def test_a_tracked_call_is_a_line_of_the_log() -> None:
     context._track_integration_call("shop", "GET", "/a", 500, 5, error="down")
     assert [line[0] for line in context.lines] == ["debug", "warning"]
     assert context.lines[1][2]["error"] == "down"
+
+
+@dataclasses.dataclass
+class _Login:
+    user: str
+    password: str = "open-sesame"
+
+
+class _Account(pydantic.BaseModel):
+    login: str
+    api_key: str = "open-sesame"
+
+
+@pytest.mark.parametrize("value", [
+    _Login("ada"), _Account(login="ada"), {"deep": [_Login("ada")]}, OAuthCredentials("g", "open-sesame"),
+    {"credentials": Secret("acme", "k"), "plain": Secret("acme", "k")}])
+def test_objects_are_written_down_by_their_fields(value: Any) -> None:
+    """A dataclass or model hides what a dictionary of the same fields would."""
+    written = sanitize(value)
+    assert "open-sesame" not in json.dumps(written)
+
+
+def test_what_is_written_down_is_json() -> None:
+    """Not-a-number, classes, keys of any type: all have a form in JSON."""
+    written = sanitize({1: float("nan"), "inf": float("inf"), "class": _Login, "bytes": b"x", "login": _Login("ada")})
+    assert json.loads(json.dumps(written, allow_nan=False)) == {
+        "1": "nan", "inf": "inf", "class": str(_Login), "bytes": "b'x'", "login": {"user": "ada", "password": REDACTED}}
+
+
+def test_an_entry_of_no_value_is_named() -> None:
+    """None is no number, and says so by its key."""
+    assert _context({"a": 1, "b": 2}, {"b": 3, "c": 4}).config == {"a": 1, "b": 2, "c": 4}
+    with pytest.raises(ConfigurationError, match="'count' is not of type int") as refusal:
+        _context({"count": {"value": None, "type": "int"}}).get_config("count")
+    assert refusal.value.config_key == "count"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import Any
 from unittest.mock import MagicMock
@@ -124,3 +125,34 @@ def test_what_cannot_work_is_refused_at_once(decorate: Any, function: Any, said:
     assert said in str(refusal.value)
     assert str(refusal.value).startswith(f"{__file__}:")
     assert isinstance(refusal.value, ValueError)
+
+
+async def _named_only(*, context: Any) -> None:
+    del context
+
+
+async def _any(**context: Any) -> None:
+    del context
+
+
+@pytest.mark.parametrize(("decorate", "said"), [
+    (lambda: workflow(_plain()), '@workflow needs a name: write @workflow(name="function")'),
+    (lambda: data_provider(_plain()), '@data_provider needs a name: write @data_provider(name="function")'),
+    (lambda: workflow(name="a")(_named_only), "takes no context: make `context` its first argument"),
+    (lambda: workflow(name="a")(_any), "takes no context"),
+    (lambda: workflow(name="a", tags="m365")(_plain()), "tags of workflow 'a' are one text: write tags=['m365']"),
+    (lambda: workflow(name="a", timeout_seconds="60")(_plain()), "timeout_seconds of workflow 'a' is no number: '60'"),
+    (lambda: data_provider(name="1a")(_plain()), "Invalid data provider name '1a'"),
+    (lambda: workflow(name=5)(_plain()), "Invalid workflow name 5"),
+    (lambda: workflow(name="a")(MagicMock), "The workflow 'a' must be an async function: write `async def MagicMock`"),
+    (lambda: workflow(name="a")(functools.partial(_sync)), "must be an async function: write `async def a`"),
+    (lambda: param("a", "colour")(MagicMock), "Invalid parameter type 'colour'"),
+    (lambda: param("a", "string", validation={"min": 1})(_plain()), "Parameter 'a': the validation 'min' is for float, int"),
+])
+def test_common_mistakes_are_told_where_they_are_made(decorate: Any, said: str) -> None:
+    """Also where there is no function to name: the line is then that of whoever decorates."""
+    with pytest.raises(DefinitionError) as refusal:
+        decorate()
+    assert said in str(refusal.value)
+    assert str(refusal.value).startswith(f"{__file__}:")
+    assert (refusal.value.details["file"], refusal.value.details["line"] > 0) == (__file__, True)

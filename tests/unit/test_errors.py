@@ -26,12 +26,17 @@ SHAPES: list[tuple[WorkflowException, str, str, dict[str, Any]]] = [
     (WorkflowException("it failed"), "WorkflowException", "it failed", {}),
     (WorkflowException("Odd", "it failed", {"a": 1}), "Odd", "it failed", {"a": 1}),
     (WorkflowException(message="it failed", error_type="WorkflowError", details={"a": 1}), "WorkflowError", "it failed", {"a": 1}),
+    (WorkflowException("it failed", {"a": 1}), "WorkflowException", "it failed", {"a": 1}),
+    (WorkflowException("it failed", details={"a": 1}, b=2), "WorkflowException", "it failed", {"a": 1, "b": 2}),
+    (WorkflowException("Odd", "it failed", details={"a": 1}), "Odd", "it failed", {"a": 1}),
     (WorkflowException(), "WorkflowException", "WorkflowException", {}),
     (ValidationError("bad", field="email", details={"a": 1}), "ValidationError", "bad", {"field": "email", "a": 1}),
     (ValidationError("bad", "email"), "ValidationError", "bad", {"field": "email"}),
     (ValidationError(message="bad", details={"a": 1}), "ValidationError", "bad", {"a": 1}),
     (IntegrationError("API call failed"), "IntegrationError", "API call failed", {}),
     (IntegrationError("graph", "no", 403), "IntegrationError", "no", {"integration": "graph", "status_code": 403}),
+    (IntegrationError("no", 403), "IntegrationError", "no", {"status_code": 403}),
+    (IntegrationError("no", 403, integration="graph"), "IntegrationError", "no", {"integration": "graph", "status_code": 403}),
     (IntegrationError("graph", "no"), "IntegrationError", "no", {"integration": "graph"}),
     (IntegrationError(integration="graph", message="no", status_code=404, details={"a": 1}), "IntegrationError", "no",
      {"integration": "graph", "status_code": 404, "a": 1}),
@@ -43,6 +48,9 @@ SHAPES: list[tuple[WorkflowException, str, str, dict[str, Any]]] = [
     (PermissionError("m", required_role="Admin", current_user="u"), "PermissionError", "m",
      {"required_role": "Admin", "current_user": "u"}),
     (TimeoutError(30), "TimeoutError", "Workflow exceeded timeout of 30 seconds", {"timeout_seconds": 30}),
+    (TimeoutError(0.5), "TimeoutError", "Workflow exceeded timeout of 0.5 seconds", {"timeout_seconds": 0.5}),
+    (TimeoutError(timeout_seconds=30), "TimeoutError", "Workflow exceeded timeout of 30 seconds", {"timeout_seconds": 30}),
+    (TimeoutError(), "TimeoutError", "TimeoutError", {}),
     (TimeoutError("m", timeout_seconds=5, operation="x"), "TimeoutError", "m", {"timeout_seconds": 5, "operation": "x"}),
     (DeterminismError("m", line="a:1"), "DeterminismError", "m", {"line": "a:1"}),
     (NotFoundError.of("Workflow", "sinc", ["sync"]), "NotFoundError", "Workflow 'sinc' not found. Did you mean 'sync'?",
@@ -98,3 +106,29 @@ def test_a_subclass_of_the_user_has_its_own_name() -> None:
         pass
 
     assert QuotaError("full").error_type == "QuotaError"
+
+
+def test_details_of_any_shape_come_back() -> None:
+    """What another program put into an error's details is kept, whatever it is."""
+    assert errors.from_dict({"error": "ValidationError", "message": "m", "details": "text"}).details == {"details": "text"}
+    assert errors.from_dict({"error": None, "message": None, "details": None}).to_dict() == {
+        "error": "WorkflowException", "message": "", "details": {}}
+
+
+def test_a_subclass_of_the_user_survives_pickle() -> None:
+    """A subclass keeps its class where that can be imported, and what was raised from it keeps its text."""
+    error = pickle.loads(pickle.dumps(_ClosedError("closed", shop="s1")))
+    assert type(error) is _ClosedError
+    assert error.to_dict() == {"error": "_ClosedError", "message": "closed", "details": {"shop": "s1"}}
+
+
+class _ClosedError(IntegrationError):
+    pass
+
+
+def test_not_found_without_likeness_and_with_a_hint() -> None:
+    """Nothing similar is nothing to suggest; the hint closes the sentence."""
+    error = NotFoundError.of("Organization", "zzz", ["acme"], "See the file.")
+    assert str(error) == "Organization 'zzz' not found. See the file."
+    assert error.details["near"] == []
+    assert "Did you mean 'acme' or 'acme2'?" in str(NotFoundError.of("Organization", "acm", ["acme", "acme2"]))

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from bifrost.errors import DefinitionError, ValidationError
-from bifrost.models import OAuthCredentials, Organization, RetryRules, Secret, SourceLocation
+from bifrost.models import (
+    Caller,
+    ExecutionStatus,
+    OAuthCredentials,
+    Organization,
+    ParameterMetadata,
+    RetryRules,
+    Secret,
+    SourceLocation,
+)
 
 
 def test_organization_answers_both_names() -> None:
@@ -66,3 +77,34 @@ def test_retry_rules_read_every_spelling() -> None:
     assert RetryRules.of({"backoffSeconds": 300}).max_seconds == 300
     with pytest.raises(DefinitionError, match="0 < backoff_seconds <= max_backoff_seconds"):
         RetryRules.of({"backoff_seconds": 9, "max_backoff_seconds": 3})
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda secret: pickle.loads(pickle.dumps(secret))])
+def test_a_secret_handle_can_be_copied(again: Any) -> None:
+    """User code may copy the arguments that hold a handle; the copy is the same handle."""
+    copied = again({"key": Secret("acme", "api_key")})["key"]
+    assert (copied, type(copied)) == (Secret("acme", "api_key"), Secret)
+
+
+@pytest.mark.parametrize("value", [{"$secret": 5}, {"$secret": {}}, {"$secret": {"org_id": "a", "name": "n", "x": 1}},
+                                   {"$secret": {"org_id": "a", "name": "n"}, "other": 1}, "text", None, ["$secret"]])
+def test_what_only_looks_like_a_handle_is_none(value: Any) -> None:
+    """A value that a caller sent is a handle if it has exactly the form of one, and nothing to stumble over otherwise."""
+    assert Secret.from_wire(value) is None
+
+
+@pytest.mark.parametrize("made", [
+    Organization("acme", "Acme", config={"a": 1}), Caller("u1"), SourceLocation("a.py", 3), RetryRules(max_attempts=2),
+    ParameterMetadata("a", "string", "A"), OAuthCredentials("g", "t")])
+def test_words_survive_a_process_boundary(made: Any) -> None:
+    """The shared words compare by value and can be pickled."""
+    assert pickle.loads(pickle.dumps(made)) == made
+
+
+def test_words_cannot_be_changed() -> None:
+    """What a run knows of its organization and caller stays as it was recorded."""
+    with pytest.raises(AttributeError):
+        Caller("u1").user_id = "u2"  # type: ignore[misc]
+    assert Organization("a", "A").active
+    assert [status.value for status in ExecutionStatus] == [
+        "Pending", "Running", "Success", "CompletedWithErrors", "Failed", "Timeout", "Cancelled", "Terminated"]

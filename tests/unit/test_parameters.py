@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -39,7 +40,9 @@ def test_a_value_becomes_its_type(type_name: str, given: Any, expected: Any) -> 
     ("int", None, "must be a whole number"), ("float", "much", "must be a number"), ("float", "nan", "must be a number"),
     ("float", True, "must be a number"), ("bool", "perhaps", "must be true or false"), ("json", "{", "must be JSON"),
     ("list", {"a": 1}, "must be a list"), ("list", "[", "must be JSON"), ("list", 7, "must be a list"),
-    ("date", "tomorrow", "must be a date"), ("datetime", "noon", "must be a date and time"), ("date", 5, "must be a date"),
+    ("date", "tomorrow", "must be a date"), ("datetime", "noon", "must be a date and time"), ("date", 5, "must be a date"), ("datetime", date(2030, 1, 1), "must be a date and time"), ("float", 10**400, "must be a number"),
+    ("json", "[" * 100_000, "must be JSON"), ("date", datetime(2030, 1, 1, tzinfo=UTC), "must be a date"),
+    ("int", "9" * 5_000, "must be a whole number"), ("int", float("inf"), "must be a whole number"), ("bool", None, "must be true"),
 ])
 def test_a_value_of_another_type_is_refused(type_name: str, given: Any, said: str) -> None:
     """The refusal names the parameter and says what it must be."""
@@ -122,3 +125,38 @@ def test_the_signature_completes_the_description() -> None:
     assert [one.type for one in postponed] == ["string", "int", "bool", "list", "json", "any", "datetime"]
     assert described[2].label == "C"
     assert parameters.title("license_sku") == "License Sku"
+
+
+@pytest.mark.parametrize(("type_name", "validation", "said"), [
+    ("string", {"min": 1}, "the validation 'min' is for float, int, not for string; use 'custom'"),
+    ("date", {"max": "2030-01-01"}, "not for date"), ("int", {"min_length": 1}, "is for email, list, string, not for int"),
+    ("bool", {"pattern": "a"}, "not for bool"), ("int", {"min": "1"}, "'min' must be a number, not '1'"),
+    ("int", {"max": True}, "must be a number"), ("string", {"min_length": -1}, "must be a count"),
+    ("string", {"max_length": 1.5}, "must be a count"), ("string", {"pattern": "("}, "must be a regular expression, not '('"),
+    ("string", {"pattern": 5}, "must be a regular expression"), ("string", {"enum": "abc"}, "must be a list of values"),
+    ("string", {"enum": []}, "must be a list of values"), ("any", {"custom": "f"}, "must be a function of the value"),
+    ("string", {"minimum": 1}, "Unknown validation 'minimum'. Must be one of: min, max"), ("int", {"min": 0, "max": 5}, None),
+    ("email", {"pattern": "^a", "max_length": 5, "message": "no"}, None), ("date", {"custom": bool, "enum": [1]}, None)])
+def test_rules_that_cannot_be_held_are_found(type_name: str, validation: dict[str, Any], said: str | None) -> None:
+    """A rule that is for other types, or whose argument cannot be one, is found before any value comes."""
+    fault = parameters.rule_fault(type_name, validation)
+    assert fault is None if said is None else said in str(fault)
+
+
+OLDER = vars(typing)  # spellings that a linter would have us replace, and users write
+
+
+@pytest.mark.parametrize(("annotation", "type_name"), [
+    ("str", "string"), ("Optional[int]", "int"), ("typing.Optional[float]", "float"), ("bool | None", "bool"), ("None | bool", "bool"),
+    ("list[str]", "list"), ("List[str]", "list"), ("Dict[str, Any]", "json"), ("dict", "json"), ("datetime.date", "date"),
+    ("dt.datetime | None", "datetime"), ("Optional[list[int]]", "list"), ("Customer", "any"), ("", "any"), (" str ", "string"),
+    (int, "int"), (int | None, "int"), (None | int, "int"), (OLDER["Optional"][str], "string"),
+    (OLDER["Union"][None, str], "string"), (list[str], "list"),
+    (OLDER["List"][str], "list"), (OLDER["Dict"][str, int], "json"), (datetime, "datetime"), (date, "date"), (bytes, "any"), (Any, "any"),
+    (inspect.Parameter.empty, "any")])
+def test_a_type_is_read_from_an_annotation(annotation: Any, type_name: str) -> None:
+    """Written or postponed, optional or not, in the older spelling or the newer."""
+    argument = inspect.Parameter("a", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=annotation)
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    [parameter] = parameters.of_signature(inspect.Signature([context, argument]), [])
+    assert (parameter.type, parameter.required) == (type_name, True)
