@@ -2,20 +2,24 @@
 
 pytest loads it by itself (entry point `pytest11`), so it imports little. The workspace is the folder that
 `BIFROST_WORKSPACE` names, or else `workspace` in pytest's root directory; without such a folder, nothing changes.
+No setting is needed: the workspace's own test files are imported by pytest's `importlib` mode, since in the default mode
+the `tests/test_workflow.py` of all workflows would be one module.
 
 pytest loads plugins before pytest-cov measures: to measure Bifrost itself, run `coverage run -m pytest`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from bifrost.workspace import finder
+from bifrost.workspace import finder, guard
 
 VARIABLE = "BIFROST_WORKSPACE"  # as in bifrost.settings, which takes too long to import for every pytest run
 
@@ -27,7 +31,7 @@ def workspace_root(rootdir: Path) -> Path | None:
         pytest.UsageError: `BIFROST_WORKSPACE` names something that is no folder.
     """
     named = os.environ.get(VARIABLE, "").strip()
-    root = (Path(named) if named else rootdir / finder.PACKAGE).resolve()
+    root = (Path(named) if named else rootdir / guard.PACKAGE).resolve()
     if root.is_dir():
         return root
     if named:
@@ -50,13 +54,32 @@ class ServedWorkspace:
     def pytest_collection_finish(self) -> None:
         """Keep what the tests' imports brought in."""
         self._collected = {name: module for name, module in sys.modules.items()
-                           if name.partition(".")[0] == finder.PACKAGE}
+                           if name.partition(".")[0] == guard.PACKAGE}
 
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, object, object]:
+        """Import a test file of this folder under a name of its own."""
+        with self._names_of_their_own(collector):
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None, object, object]:
         """Serve this folder again if another one took its place."""
         if self._finder not in sys.meta_path and item.path.is_relative_to(self._root):
             self._finder = finder.install(self._root)
             sys.modules.update(self._collected)
+        with self._names_of_their_own(item):  # a `tests/__init__.py` is imported now
+            return (yield)
+
+    @contextlib.contextmanager
+    def _names_of_their_own(self, node: pytest.Item | pytest.Collector) -> Iterator[None]:
+        option, chosen = node.config.option, node.config.option.importmode
+        if node.path.is_relative_to(self._root):
+            option.importmode = "importlib"
+        try:
+            yield
+        finally:
+            option.importmode = chosen
 
     def pytest_unconfigure(self) -> None:
         """Leave no trace: pytest may be one of many things that a process does."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from datetime import datetime
 from random import Random
@@ -22,8 +22,9 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from bifrost.errors import DeterminismError
+from bifrost.workspace.guard import PACKAGE
 
-CURE = "move it into an integration's method, which runs outside the workflow"
+CURE = "move it into an integration or an `@activity`, which run outside the workflow"
 
 
 class RunEnvironment(abc.ABC):
@@ -58,6 +59,13 @@ def current() -> RunEnvironment | None:
     return _current.get()
 
 
+def required() -> RunEnvironment:
+    """The environment of the run that this code belongs to; asked for only inside runs."""
+    environment = _current.get()
+    assert environment is not None, "asked for only inside runs"
+    return environment
+
+
 @contextlib.contextmanager
 def running(environment: RunEnvironment) -> Iterator[None]:
     """Everything inside, tasks started there included, belongs to a run."""
@@ -82,8 +90,8 @@ def loading() -> Iterator[None]:
 def _user_line() -> str:
     frame = sys._getframe(1)  # noqa: SLF001 - the way to ask who calls
     while frame.f_back is not None:
-        name = str(frame.f_globals.get("__name__", ""))
-        if name == "workspace" or name.startswith("workspace."):
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package == PACKAGE and not frame.f_code.co_filename.startswith("<"):  # not what `eval` was given
             return f"{frame.f_code.co_filename}:{frame.f_lineno}"
         frame = frame.f_back
     return "workflow code"
@@ -176,6 +184,18 @@ def stand_in(what: str, cure: str = CURE) -> Any:
     return RefusedType(name, (Exception,), {"_what": what, "_cure": cure, "__doc__": f"Refused: {what}"})
 
 
+def stand_ins(module: str, names: tuple[str, ...], cure: str = CURE) -> dict[str, Any]:
+    """Stand-ins for some of a module's names."""
+    return {name: stand_in(f"{module}.{name}", cure) for name in names}
+
+
+def refusal_of(value: Any) -> str | None:
+    """Why a run may not use `value`, with the cure, or None if it may: for who looks before anything runs."""
+    if isinstance(value, RefusedType):
+        return f"{value._what} cannot be used inside a workflow: {value._cure}"  # noqa: SLF001 - its own module
+    return None
+
+
 class RefusedModule(ModuleType):
     """A module that a run may import, and whose every attribute is a stand-in."""
 
@@ -190,3 +210,18 @@ class RefusedModule(ModuleType):
         child = stand_in(f"{self.__name__}.{name}", self.__dict__["_cure"])
         self.__dict__[name] = child
         return child
+
+
+def copy_of(module: ModuleType, **replaced: Any) -> ModuleType:
+    """A module with the public names of another, some of them replaced."""
+    copy = ModuleType(module.__name__, module.__doc__)
+    vars(copy).update({name: value for name, value in vars(module).items() if not name.startswith("__")}, **replaced)
+    return copy
+
+
+def either(real: Callable[..., Any], in_run: Callable[..., Any]) -> Callable[..., Any]:
+    """`in_run` inside a run, and `real` outside of runs."""
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return (in_run if current() else real)(*args, **kwargs)
+    call.__name__ = call.__qualname__ = real.__name__
+    return call

@@ -20,7 +20,7 @@ from bifrost.integrations.registry import BUILT_IN
 from bifrost.models import DataProviderMetadata, WorkflowMetadata
 from bifrost.workspace import finder, guard
 from bifrost.workspace.catalog import Catalog, Failure, WorkflowEntry
-from bifrost.workspace.finder import PACKAGE
+from bifrost.workspace.guard import PACKAGE
 from bifrost.workspace.revision import Revision
 
 FOLDERS = ("integrations", "data_providers", "workflows")
@@ -40,7 +40,7 @@ def discover(root: Path, revision: Revision) -> Catalog:
     for path in _files(revision):
         try:
             with guard.LIVE_MODULES:
-                module = importlib.import_module(_module_name(path))
+                module = importlib.import_module(finder.module_name(path))
         except BaseException as error:  # user code may raise anything, SystemExit too
             if isinstance(error, KeyboardInterrupt):
                 raise
@@ -56,10 +56,6 @@ def _files(revision: Revision) -> Iterator[str]:
             parts = path.split("/")
             if parts[0] == folder and "lib" not in parts[:-1] and not parts[-1].startswith("_"):
                 yield path
-
-
-def _module_name(path: str) -> str:
-    return ".".join([PACKAGE, *path.removesuffix(".py").split("/")])
 
 
 class _Found:

@@ -17,8 +17,8 @@ from types import ModuleType
 from typing import Any
 
 from bifrost.workspace import guard
+from bifrost.workspace.guard import PACKAGE
 
-PACKAGE = "workspace"
 WORKFLOW_FILE = "workflow"
 
 
@@ -29,6 +29,11 @@ def source_path(root: Path, module: str) -> Path | None:
         return path
     file = path.with_name(f"{path.name}.py")
     return file if file.is_file() else None
+
+
+def module_name(path: str) -> str:
+    """The module of a file of the workspace: `utils/text.py` is `workspace.utils.text`."""
+    return ".".join([PACKAGE, *path.removesuffix(".py").split("/")]).removesuffix(".__init__")
 
 
 def is_test(name: str) -> bool:

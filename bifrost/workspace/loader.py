@@ -1,8 +1,8 @@
-"""A revision's modules, executed afresh for one run.
+"""A revision's modules, executed afresh: for one run, or for the activities of every run that is pinned to it.
 
 Every run has its own module objects, so a global that one run sets is never seen by another, nor by its own replay. What
-the modules import decides who they get: the same revision's modules, Bifrost's front door, a shim, the real module if it
-only computes, and otherwise a stand-in that is refused on use.
+the modules import decides who they get: the same revision's modules, Bifrost's front door, and beyond those in a run a
+shim, the real module if it only computes, and otherwise a stand-in that is refused on use.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from bifrost.decorators import WORKFLOW_ATTRIBUTE
 from bifrost.errors import NotFoundError
 from bifrost.models import WorkflowMetadata
 from bifrost.workspace import determinism, finder, guard, shims, surface
-from bifrost.workspace.finder import PACKAGE, WORKFLOW_FILE, workflow_attribute
-from bifrost.workspace.revision import Revision
+from bifrost.workspace.finder import WORKFLOW_FILE, module_name, workflow_attribute
+from bifrost.workspace.guard import PACKAGE
+from bifrost.workspace.revision import SHORT, Revision
 
 _BUILTINS = shims.builtins_for_runs()
 
 
 def _register_nothing(_name: str, _cls: type) -> None:
-    """In a run an integration's file is loaded for its workflow; its classes are registered by the worker."""
+    """An integration's file is loaded here for what lies beside it; its classes are registered by discovery."""
 
 
 _front_doors: dict[str, ModuleType] = {}
@@ -33,7 +34,7 @@ _refused: dict[str, ModuleType] = {}
 
 
 def _front_door(name: str) -> ModuleType:
-    """The public surface, under its own or an older name, as a run sees it."""
+    """The public surface, under its own or an older name, as a revision's modules see it."""
     known = _front_doors.get(name)
     if known is None:
         surface.serve_aliases()
@@ -48,38 +49,20 @@ def _front_door(name: str) -> ModuleType:
     return known
 
 
-def _is_safe(name: str) -> bool:
-    while name and name not in shims.SAFE_MODULES:
-        name = name.rpartition(".")[0]
-    return bool(name)
-
-
-class Namespace:
-    """The modules of one run, loaded from one revision."""
+class RevisionModules:
+    """The modules of one revision, outside of runs: they import the real modules of everybody else, by the guard's rules."""
 
     def __init__(self, revision: Revision) -> None:
         self._revision = revision
         self._modules: dict[str, ModuleType] = {}
         self._displaced: dict[str, ModuleType] | None = None
-        self._builtins = {**_BUILTINS, "__import__": self._import}
+        self._builtins = {**self._base_builtins(), "__import__": self._import}
 
-    def workflow(self, path: str, name: str) -> WorkflowMetadata:
-        """The workflow `name`, as the file at `path` defines it.
-
-        Raises:
-            NotFoundError: the file does not define it.
-            Exception: whatever executing the file raises.
-        """
-        module = ".".join([PACKAGE, *path.removesuffix(".py").split("/")]).removesuffix(".__init__")
-        loaded = self.load(module)
-        defined = {metadata.name: metadata for value in list(vars(loaded).values())
-                   if isinstance(metadata := getattr(value, WORKFLOW_ATTRIBUTE, None), WorkflowMetadata)}
-        if name not in defined:
-            raise NotFoundError.of("Workflow", name, defined, f"It is not in {PACKAGE}/{path}")
-        return defined[name]
+    def _base_builtins(self) -> Mapping[str, Any]:
+        return guard.GUARDED_BUILTINS
 
     def load(self, name: str) -> ModuleType:
-        """A `workspace.*` module of this run.
+        """A `workspace.*` module of this revision.
 
         Raises:
             ModuleNotFoundError: the revision has no such file or folder.
@@ -113,7 +96,7 @@ class Namespace:
 
     @contextlib.contextmanager
     def _in_sys_modules(self, name: str, module: ModuleType) -> Iterator[None]:
-        """Inside, `sys.modules` has this run's modules, and the live workspace's not.
+        """Inside, `sys.modules` has this namespace's modules, and the live workspace's not.
 
         dataclasses and pydantic look there for what a postponed annotation means. They must not find another revision's
         class of the same name, nor nothing.
@@ -142,7 +125,7 @@ class Namespace:
             if f"{relative}/{WORKFLOW_FILE}.py" in self._revision.files:
                 vars(module)["__getattr__"] = lambda attribute: workflow_attribute(name, attribute, self.load)
         elif source not in self._revision.files:
-            raise ModuleNotFoundError(f"No module named '{name}' in revision {self._revision.id[:12]}", name=name)
+            raise ModuleNotFoundError(f"No module named '{name}' in revision {self._revision.id[:SHORT]}", name=name)
         vars(module).update(
             __builtins__=self._builtins, __file__=f"{PACKAGE}/{source}",
             __package__=name if hasattr(module, "__path__") else name.rpartition(".")[0],
@@ -152,14 +135,13 @@ class Namespace:
     def _import(self, name: str, globals: Mapping[str, Any] | None = None,  # noqa: A002 - the signature of __import__
                 locals: Mapping[str, Any] | None = None,  # noqa: A002
                 fromlist: Sequence[str] | None = (), level: int = 0) -> ModuleType:
-        del locals
         target = guard.absolute_name(name, globals, level)
+        if target.partition(".")[0] not in (PACKAGE, "bifrost", "engine"):
+            return self._import_foreign(target, globals, locals, fromlist)
         guard.check(target, globals, fromlist)
         if not fromlist:
             self._resolve(target)
             return self._resolve(target.partition(".")[0])
-        if _is_safe(target):
-            return __import__(target, fromlist=fromlist)
         module = self._resolve(target)
         for item in [*fromlist, *(getattr(module, "__all__", ()) if "*" in fromlist else ())]:
             child = f"{target}.{item}"
@@ -167,21 +149,69 @@ class Namespace:
                 setattr(module, item, self._resolve(child))
         return module
 
+    def _import_foreign(self, target: str, globals: Mapping[str, Any] | None, locals: Mapping[str, Any] | None,  # noqa: A002
+                        fromlist: Sequence[str] | None) -> ModuleType:
+        return guard.guarded_import(target, globals, locals, fromlist)
+
     def _has(self, name: str) -> bool:
         package, *parts = name.split(".")
         path = "/".join(parts)
         return package == PACKAGE and (self._revision.has_folder(path) or f"{path}.py" in self._revision.files)
 
     def _resolve(self, name: str) -> ModuleType:
+        return self.load(name) if name.partition(".")[0] == PACKAGE else _front_door(name)
+
+
+class Namespace(RevisionModules):
+    """The modules of one run: those of its revision, and shims and stand-ins in place of the machine.
+
+    Args:
+        revision: Whose source is executed.
+        safe: Packages that only compute, beside those of the standard library: a run gets the real ones.
+    """
+
+    def __init__(self, revision: Revision, safe: frozenset[str] = frozenset()) -> None:
+        super().__init__(revision)
+        self._safe = shims.SAFE_MODULES | safe
+
+    def _base_builtins(self) -> Mapping[str, Any]:
+        return _BUILTINS
+
+    def workflow(self, path: str, name: str) -> WorkflowMetadata:
+        """The workflow `name`, as the file at `path` defines it.
+
+        Raises:
+            NotFoundError: the file does not define it.
+            Exception: whatever executing the file raises.
+        """
+        loaded = self.load(module_name(path))
+        defined = {metadata.name: metadata for value in list(vars(loaded).values())
+                   if isinstance(metadata := getattr(value, WORKFLOW_ATTRIBUTE, None), WorkflowMetadata)}
+        if name not in defined:
+            raise NotFoundError.of("Workflow", name, defined, f"It is not in {PACKAGE}/{path}")
+        return defined[name]
+
+    def _import_foreign(self, target: str, globals: Mapping[str, Any] | None, locals: Mapping[str, Any] | None,  # noqa: A002
+                        fromlist: Sequence[str] | None) -> ModuleType:
+        del globals, locals
+        if fromlist and target not in shims.MODULES and self._is_safe(target):
+            return __import__(target, fromlist=fromlist)
+        module = self._resolve(target)
+        return module if fromlist else self._resolve(target.partition(".")[0])
+
+    def _is_safe(self, name: str) -> bool:
+        while name and name not in self._safe:
+            name = name.rpartition(".")[0]
+        return bool(name)
+
+    def _resolve(self, name: str) -> ModuleType:
         """Who a run gets for an absolute module name."""
         top, _, rest = name.partition(".")
-        if top == PACKAGE:
-            return self.load(name)
-        if top in ("bifrost", "engine"):
-            return _front_door(name)
+        if top in (PACKAGE, "bifrost", "engine"):
+            return super()._resolve(name)
         if name in shims.MODULES:
             return shims.MODULES[name]
-        if _is_safe(name):
+        if self._is_safe(name):
             return importlib.import_module(name)
         parent = self._resolve(name.rpartition(".")[0]) if rest else None
         module = getattr(parent, "__dict__", {}).get(name.rpartition(".")[2]) if parent else _refused.get(name)

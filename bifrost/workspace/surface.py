@@ -17,11 +17,11 @@ FRONT_DOOR = "bifrost"
 TEST_KIT = "bifrost.testing"
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
-    "engine.shared.decorators": ("workflow", "param", "data_provider"),
+    "engine.shared.decorators": ("workflow", "param", "data_provider", "activity"),
     "engine.shared.context": ("OrganizationContext", "Organization", "Caller"),
     "engine.shared.error_handling": ("WorkflowException", "ValidationError", "IntegrationError", "ConfigurationError",
                                      "PermissionError", "TimeoutError", "NotFoundError", "DeterminismError"),
-    "engine.shared.models": ("WorkflowMetadata", "ParameterMetadata", "DataProviderMetadata", "OAuthCredentials",
+    "engine.shared.models": ("WorkflowMetadata", "ParameterMetadata", "DataProviderMetadata", "ActivityMetadata", "OAuthCredentials",
                              "Organization", "Caller"),
     "engine.shared.integrations.base": ("BaseIntegration", "register_integration", "RetryRules"),
 }
@@ -49,12 +49,6 @@ def refuses(name: str, fromlist: Sequence[str] | None) -> str | None:
         within = [f"{name}.{item}" for item in fromlist or ()]
         return next((item for item in within if item not in ALIASES and item not in PACKAGES), None)
     return name
-
-
-def refusal(name: str, importer: str) -> ImportError:
-    """The error for a refused import; `importer` is the file, with its line where known."""
-    return ImportError(f"Workspace code cannot import engine module '{name}' (imported by {importer}). "
-                       f"Allowed: {', '.join(ALLOWED)}", name=name, path=importer)
 
 
 class _AliasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):

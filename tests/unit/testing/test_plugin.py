@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,18 @@ def test_a_workflow_is_imported_from_its_folder(project):
     ended = _pytest(project, "workspace")
     assert ended.returncode == 0, ended.stdout
     assert "2 passed" in ended.stdout
+
+
+def test_no_setting_is_needed(project):
+    """In pytest's default import mode, too, two workflows may have tests of the same name; tests elsewhere keep that mode."""
+    (project / "pytest.ini").write_text("[pytest]\n")
+    shutil.copytree(project / "workspace" / "workflows" / "greet", project / "workspace" / "workflows" / "again")
+    (project / "tests").mkdir()
+    (project / "tests" / "beside.py").touch()
+    (project / "tests" / "test_beside.py").write_text("import beside\n\ndef test_beside():\n    assert beside\n")
+    ended = _pytest(project)
+    assert ended.returncode == 0, ended.stdout
+    assert "5 passed" in ended.stdout
 
 
 def test_the_workspace_is_served_again_after_another(project):

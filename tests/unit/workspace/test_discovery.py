@@ -21,7 +21,7 @@ from bifrost.workspace import finder
 from bifrost.workspace.catalog import Catalog, Failure
 from bifrost.workspace.discovery import discover
 from bifrost.workspace.loader import Namespace
-from bifrost.workspace.revision import FolderRevisions, Revision, snapshot
+from bifrost.workspace.revision import Revision, snapshot
 
 WORKFLOW = "from bifrost import workflow\n\n@workflow(name='{0}')\nasync def {0}(context):\n    return '{0}'\n"
 PROVIDER = "from bifrost import data_provider\n\n@data_provider(name='{0}')\nasync def {0}(context):\n    return []\n"
@@ -45,10 +45,9 @@ def _discovered(root: Path, **sources: str) -> Catalog:
 
 
 def test_a_second_name_for_one_function_is_no_second_workflow(root: Path) -> None:
-    """An alias in the same file, and an import in another, are the same workflow."""
-    catalog = _discovered(root, workflows__a=WORKFLOW.format("one") + "again = one\n",
-                          workflows__b="from workspace.workflows.a import one\nfrom workspace.workflows import a\n" + WORKFLOW.format("two"))
-    assert (list(catalog.workflows), catalog.failures) == (["one", "two"], ())
+    """An alias in the same file is the same workflow."""
+    catalog = _discovered(root, workflows__a=WORKFLOW.format("one") + "again = one\n")
+    assert (list(catalog.workflows), catalog.failures) == (["one"], ())
     assert catalog.workflow("one").path == "workflows/a.py"
 
 
@@ -91,12 +90,12 @@ def test_a_name_that_a_broken_file_has_is_taken(root: Path) -> None:
     ("raise ImportError('no')", "ImportError: no"), ("import asyncio\nraise asyncio.CancelledError", "CancelledError"), ("exit(3)", "SystemExit: 3"),
     ("def f(): f()\nf()", "RecursionError"), ("raise BaseException('odd')", "BaseException: odd"), ("import bifrost.cli", "engine module 'bifrost.cli'"),
     ("def f(:\n  ...", "SyntaxError"), ("x = 1\n\ty = 2", "SyntaxError: unexpected indent"), ("'\\N{nothing}'", "SyntaxError"), ("a\0b", "null bytes"),
-    ("from workspace.workflows.nothing import x", "ModuleNotFoundError"), ("from workspace.workflows.good import nothing", "ImportError: cannot import name"),
+    ("from workspace.utils.nothing import x", "ModuleNotFoundError"), ("from workspace.utils.good import nothing", "ImportError: cannot import name"),
     ("from bifrost import workflow\n@workflow\nasync def f(context): ...", "@workflow needs a name"),
     ("from bifrost import workflow\n@workflow(name='f')\ndef f(context): ...", "must be an async function")])
 def test_no_fault_of_a_file_is_a_fault_of_another(root: Path, source: str, reason: str) -> None:
     """Whatever a file raises is a failure with its reason, in its place."""
-    catalog = _discovered(root, workflows__bad=source, workflows__good=WORKFLOW.format("good"), integrations__bad=source)
+    catalog = _discovered(root, workflows__bad=source, workflows__good=WORKFLOW.format("good"), integrations__bad=source, utils__good="")
     assert list(catalog.workflows) == ["good"]
     assert [failure.file for failure in catalog.failures] == ["integrations/bad.py", "workflows/bad.py"]
     assert all(reason in failure.reason for failure in catalog.failures)
@@ -208,33 +207,6 @@ def test_a_failure_without_a_line() -> None:
     assert str(failure) == "a.py: it is broken"
     with pytest.raises(NotFoundError, match="Workflow 'zzz' not found"):
         Catalog("r", failures=(failure,)).workflow("zzz")
-
-
-@pytest.mark.parametrize("content", ["[]", '"text"', '{"a.py": 5}', "null", "", "\ufffd{"])
-def test_a_revision_that_is_no_source_is_damaged(tmp_path: Path, content: str) -> None:
-    """Whatever lies under a revision's name, the answer is that revision, or a sentence naming the file."""
-    revision = Revision({"a.py": "x = 1"})
-    (tmp_path / f"{revision.id}.json").write_text(content)
-    with pytest.raises(ConfigurationError, match=rf"{revision.id}\.json is damaged"):
-        FolderRevisions(tmp_path).get(revision.id)
-
-
-def test_a_revision_is_written_once_and_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A write that fails leaves nothing under the revision's name; one that is there is not written again."""
-    revision, store = Revision({"a.py": "x = 1"}), FolderRevisions(tmp_path / "deep" / "er")
-    with monkeypatch.context() as patch:
-        patch.setattr("bifrost.workspace.revision.os.fsync", _full)
-        with pytest.raises(OSError, match="no space"):
-            store.put(revision)
-    assert not list((tmp_path / "deep" / "er").glob("*.json"))
-    store.put(revision)
-    written = (tmp_path / "deep" / "er" / f"{revision.id}.json").stat().st_mtime_ns
-    FolderRevisions(tmp_path / "deep" / "er").put(revision)
-    assert (tmp_path / "deep" / "er" / f"{revision.id}.json").stat().st_mtime_ns == written
-
-
-def _full(_descriptor: int) -> None:
-    raise OSError("no space")
 
 
 def test_a_revision_compiles_with_its_own_lines() -> None:

@@ -15,7 +15,8 @@ from bifrost.errors import ConfigurationError, NotFoundError
 from bifrost.workspace import finder, surface
 from bifrost.workspace.discovery import discover
 from bifrost.workspace.live import Workspace
-from bifrost.workspace.revision import MemoryRevisions, snapshot
+from bifrost.workspace.revision import snapshot
+from bifrost.workspace.revision_stores import MemoryRevisions
 
 ONE = "from bifrost import workflow\n\n@workflow(name='{0}')\nasync def {0}(context):\n    return '{0}'\n"
 
