@@ -25,7 +25,8 @@ class Settings:
     Attributes:
         workspace: `BIFROST_WORKSPACE`: the folder of user code.
         organizations: `BIFROST_ORGANIZATIONS`: a YAML file, or a folder of them.
-        revisions: `BIFROST_REVISIONS`: the folder that keeps snapshots of the workspace.
+        revisions: `BIFROST_REVISIONS`: what keeps snapshots of the workspace: a folder, or a URL that a fleet shares.
+        workflow_safe: `BIFROST_WORKFLOW_SAFE`: packages that only compute, which workflow code may use, with commas between.
         task_queue: `BIFROST_TASK_QUEUE`: the Temporal task queue.
         vault_addr: `VAULT_ADDR`: where Vault answers.
         vault_token: `VAULT_TOKEN`: the token to read secrets with.
@@ -39,7 +40,8 @@ class Settings:
 
     workspace: Path = Path("workspace")
     organizations: Path = Path("deploy/organizations.yaml")
-    revisions: Path = Path(".bifrost/revisions")
+    revisions: str = ".bifrost/revisions"
+    workflow_safe: tuple[str, ...] = ()
     task_queue: str = messages.TASK_QUEUE
     vault_addr: str = "http://127.0.0.1:8200"
     vault_token: str = field(default="", repr=False)
@@ -62,18 +64,24 @@ class Settings:
             if name in given and (given := {**given, name: given[name].lower()})[name] not in allowed:
                 raise ConfigurationError(f"{VARIABLES[name]} is '{given[name]}'; it must be one of: "
                                          f"{', '.join(allowed)}", config_key=VARIABLES[name])
-        paths = {name: Path(given.pop(name)) for name in ("workspace", "organizations", "revisions") if name in given}
-        return cls(**given, **paths)  # type: ignore[arg-type]
+        safe = tuple(name.strip() for name in given.pop("workflow_safe", "").split(",") if name.strip())
+        if wrong := [name for name in safe if not all(part.isidentifier() for part in name.split("."))]:
+            raise ConfigurationError(f"BIFROST_WORKFLOW_SAFE names '{wrong[0]}', which is no package; write `numpy,dateutil`",
+                                     config_key="BIFROST_WORKFLOW_SAFE")
+        paths = {name: Path(given.pop(name)) for name in ("workspace", "organizations") if name in given}
+        return cls(workflow_safe=safe, **given, **paths)  # type: ignore[arg-type]
 
     def to_environment(self) -> dict[str, str]:
         """The variables that make another process read the same settings."""
-        return {variable: str(getattr(self, name)) for name, variable in VARIABLES.items()}
+        return {variable: ",".join(value) if isinstance(value := getattr(self, name), tuple) else str(value)
+                for name, variable in VARIABLES.items()}
 
 
 VARIABLES: Mapping[str, str] = {
     "workspace": "BIFROST_WORKSPACE",
     "organizations": "BIFROST_ORGANIZATIONS",
     "revisions": "BIFROST_REVISIONS",
+    "workflow_safe": "BIFROST_WORKFLOW_SAFE",
     "task_queue": "BIFROST_TASK_QUEUE",
     "vault_addr": "VAULT_ADDR",
     "vault_token": "VAULT_TOKEN",

@@ -83,7 +83,7 @@ def settings(tmp_path: Path) -> Settings:
     (tmp_path / "workspace").mkdir()
     shutil.copy(ROOT / "deploy" / "organizations.yaml", tmp_path)
     return Settings(workspace=tmp_path / "workspace", organizations=tmp_path / "organizations.yaml",
-                    revisions=tmp_path / "revisions")
+                    revisions=str(tmp_path / "revisions"))
 
 
 @pytest.fixture

@@ -16,10 +16,15 @@ from typing import NoReturn
 import click
 
 COMMANDS = {
+    "check": ("bifrost.cli.check", "Find in the workspace what a run would refuse, before anything runs."),
     "demo": ("bifrost.cli.dev", "Run the main job on an embedded stack, kill its worker in the middle, and check."),
     "dev": ("bifrost.cli.dev", "Run everything on this machine: Temporal, Vault, simulators, a worker."),
+    "diagram": ("bifrost.cli.diagram", "Draw a workflow as a Mermaid flowchart, from its code."),
     "executions": ("bifrost.cli.executions", "List, show, cancel and signal executions."),
+    "new": ("bifrost.cli.new", "Write a new workflow, integration or data provider, with its test."),
     "orgs": ("bifrost.cli.orgs", "List, show and check organizations."),
+    "replay": ("bifrost.cli.replay", "Replay executions against this version, before it is put to work."),
+    "revisions": ("bifrost.cli.revisions", "List, show and prune the snapshots that executions run."),
     "run": ("bifrost.cli.run", "Start an execution and await its result."),
     "secrets": ("bifrost.cli.secrets", "Set, list and delete secrets in Vault."),
     "simulate": ("bifrost.cli.dev", "Serve a simulator of another system."),

@@ -54,6 +54,16 @@ def time_of(moment: datetime | None) -> str:
     return moment.strftime("%Y-%m-%d %H:%M:%S") if moment else "-"
 
 
+def size_of(size: int | None) -> str:
+    """A number of bytes as people say it: 340 B, 12.3 kB, 4.5 MB."""
+    if size is None:
+        return "-"
+    for unit, bytes_of_it in (("MB", 1_000_000), ("kB", 1000)):
+        if size >= bytes_of_it:
+            return f"{size / bytes_of_it:.1f} {unit}"
+    return f"{size} B"
+
+
 def duration_of(milliseconds: float | None) -> str:
     """A duration as people say it: 340 ms, 12.3 s, 4 min 5 s."""
     if milliseconds is None:

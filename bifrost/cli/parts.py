@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -12,7 +14,8 @@ from bifrost import logging
 from bifrost.settings import Settings
 from bifrost.workspace.catalog import Catalog
 from bifrost.workspace.live import Workspace
-from bifrost.workspace.revision import FolderRevisions, MemoryRevisions
+from bifrost.workspace.revision import RevisionStore
+from bifrost.workspace.revision_stores import MemoryRevisions, open_store
 
 T = TypeVar("T")
 _log = structlog.stdlib.get_logger("bifrost.cli")
@@ -29,6 +32,13 @@ def settings() -> Settings:
     return read
 
 
+def fix_hash_seed() -> None:
+    """Run this command under a fixed hash seed, so that sets of strings have one order in every process that executes runs."""
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, "-m", "bifrost", *sys.argv[1:]])  # noqa: S606 - the same program
+
+
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's asynchronous part."""
     return asyncio.run(work)
@@ -36,12 +46,17 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 def workspace(read: Settings) -> Workspace:
     """The workspace that a worker serves; its revision is kept in the store."""
-    return Workspace(read.workspace, FolderRevisions(read.revisions))
+    return Workspace(read.workspace, revisions(read), read.workflow_safe)
+
+
+def revisions(read: Settings) -> RevisionStore:
+    """The store of revisions."""
+    return open_store(read.revisions)
 
 
 def catalog(read: Settings) -> Catalog:
     """What the workspace holds, for looking at: nothing is kept."""
-    return Workspace(read.workspace, MemoryRevisions()).catalog
+    return Workspace(read.workspace, MemoryRevisions(), read.workflow_safe).catalog
 
 
 def warn_of_failures(found: Catalog) -> None:

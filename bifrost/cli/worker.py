@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import click
 import structlog
@@ -33,16 +33,9 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 10.0
 @click.option("--reload", is_flag=True, help="Follow edits of the workspace; runs in flight keep their code.")
 def worker(reload: bool) -> None:
     """Serve the workspace's executions until stopped (Ctrl-C or SIGTERM; calls under way may end)."""
-    _fix_hash_seed()
+    parts.fix_hash_seed()
     read = parts.settings()
     parts.run(_serve(read, reload=reload))
-
-
-def _fix_hash_seed() -> None:
-    """Run under a fixed hash seed, so that sets of strings have one order in every worker."""
-    if os.environ.get("PYTHONHASHSEED") != "0":
-        os.environ["PYTHONHASHSEED"] = "0"
-        os.execv(sys.executable, [sys.executable, "-m", "bifrost", *sys.argv[1:]])  # noqa: S606 - the same program
 
 
 async def _serve(read: Settings, *, reload: bool) -> None:
@@ -57,7 +50,7 @@ async def _serve(read: Settings, *, reload: bool) -> None:
     async with serving(client, workspace, organizations, VaultSecrets.from_settings(read), task_queue=read.task_queue):
         _log.info("worker ready", task_queue=read.task_queue, revision=workspace.catalog.revision[:SHORT],
                   workflows=list(workspace.catalog.workflows), integrations=list(workspace.catalog.integrations))
-        async with _reloading(workspace) if reload else contextlib.nullcontext():
+        async with _reloading(workspace, read.workspace) if reload else contextlib.nullcontext():
             await stopped.wait()
         _log.info("worker stopping")
 
@@ -94,8 +87,8 @@ async def _connected(stopped: asyncio.Event) -> Client | None:
 
 
 @contextlib.asynccontextmanager
-async def _reloading(workspace: Workspace) -> AsyncIterator[None]:
-    task = asyncio.create_task(_follow(workspace))
+async def _reloading(workspace: Workspace, root: Path) -> AsyncIterator[None]:
+    task = asyncio.create_task(_follow(workspace, root))
     try:
         yield
     finally:
@@ -104,9 +97,9 @@ async def _reloading(workspace: Workspace) -> AsyncIterator[None]:
             await task
 
 
-async def _follow(workspace: Workspace) -> None:
+async def _follow(workspace: Workspace, root: Path) -> None:
     # A look every second besides: nothing tells of an edit between discovery and the beginning of this watch.
-    async for _ in watchfiles.awatch(workspace.root, step=50, debounce=200, rust_timeout=1000, yield_on_timeout=True):
+    async for _ in watchfiles.awatch(root, step=50, debounce=200, rust_timeout=1000, yield_on_timeout=True):
         try:
             changed = workspace.refresh()
         except ConfigurationError as error:  # such as a file half written; the next change is tried again

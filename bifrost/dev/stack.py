@@ -27,7 +27,6 @@ import watchfiles
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
-from temporalio.client import Client
 
 from bifrost.dev import samples
 from bifrost.dev.ports import free_port
@@ -41,7 +40,7 @@ from bifrost.errors import ConfigurationError
 from bifrost.organizations.yaml import YamlOrganizations
 from bifrost.secrets.vault import VaultSecrets
 from bifrost.settings import Settings
-from bifrost.temporal.converter import DATA_CONVERTER
+from bifrost.temporal.client import connect_to
 
 PREFERRED_UI_PORT: Final = 8233
 PREFERRED_GRAPH_PORT: Final = 8401
@@ -79,7 +78,7 @@ class Stack:
         self.directory = directory.absolute()
         self.settings = dataclasses.replace(
             settings, workspace=settings.workspace.absolute(), organizations=settings.organizations.absolute(),
-            revisions=self.directory / "revisions", vault_cacert="", vault_namespace="")
+            revisions=str(self.directory / "revisions"), vault_cacert="", vault_namespace="")
         self.workers: list[ServerProcess] = []
         self.secrets: samples.SampleSecrets = {}
         self.graph: SimulatorServer | None = None
@@ -135,8 +134,7 @@ class Stack:
         self.settings = dataclasses.replace(
             self.settings, vault_addr=self.vault.address, vault_token=self.vault.token)
         # Not by the environment's configuration, which may lead to another cluster.
-        self.client = await Client.connect(self.temporal.address, namespace=self.temporal.namespace,
-                                           data_converter=DATA_CONVERTER)
+        self.client = await connect_to(self.temporal.address, self.temporal.namespace)
 
     async def _stop_servers(self) -> None:
         await asyncio.gather(self.temporal.stop(), self.vault.stop())

@@ -21,12 +21,12 @@ from google.protobuf.duration_pb2 import Duration
 from temporalio.api.namespace.v1 import NamespaceConfig
 from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, UpdateNamespaceRequest
-from temporalio.client import Client
 
 from bifrost.dev.ports import LOOPBACK, free_port, require_free
 from bifrost.dev.processes import ServerProcess
 from bifrost.errors import ConfigurationError
 from bifrost.messages import SEARCH_ATTRIBUTES
+from bifrost.temporal.client import connect_to
 
 PREFERRED_PORT: Final = 7233
 RETENTION: Final = timedelta(hours=720)
@@ -145,7 +145,7 @@ class TemporalServer:
 
     async def _prepared(self) -> bool:
         """Whether the namespace exists with its search attributes; sets its retention on the way."""
-        client = await Client.connect(self.address, namespace=self.namespace)
+        client = await connect_to(self.address, self.namespace)
         service = client.workflow_service
         healthy = await client.service_client.check_health()
         described = await service.describe_namespace(DescribeNamespaceRequest(namespace=self.namespace))

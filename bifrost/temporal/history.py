@@ -179,11 +179,11 @@ async def list_executions(client: Client, *, workflow: str | None = None, org_id
             if len(found) >= limit:
                 break
     except RPCError as error:
-        raise _refusal(error, client) from error
+        raise refusal(error, client) from error
     return list(found.values())
 
 
-def _refusal(error: RPCError, client: Client, execution_id: str | None = None) -> Exception:
+def refusal(error: RPCError, client: Client, execution_id: str | None = None) -> Exception:
     """Temporal's refusal, renamed. A namespace that is not there is "not found" to Temporal, as an execution is."""
     namespace = f"namespace '{client.namespace}' at {client.service_client.config.target_host}"
     if error.status is RPCStatusCode.NOT_FOUND and "namespace" in error.message.lower():
@@ -223,8 +223,8 @@ async def read_execution(client: Client, execution_id: str) -> Execution:
         story = await _read(handle.fetch_history_events(), description.data_converter)
         closed = description.status not in (None, Closed.RUNNING)
         result, error = await ending(handle) if closed else (None, None)
-    except RPCError as refusal:
-        raise _refusal(refusal, client, execution_id) from refusal
+    except RPCError as refused:
+        raise refusal(refused, client, execution_id) from refused
     story.settle(description)
     last = await description.memo_value(messages.LOG_MEMO, [])
     start = story.argument if isinstance(story.argument, dict) else {}

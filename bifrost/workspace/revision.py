@@ -1,6 +1,7 @@
 """Revisions: immutable, content-addressed snapshots of the workspace's source.
 
 An execution records the revision that it started with, and every replay runs that source, whatever was deployed since.
+Here is the port to wherever revisions are kept; its adapters are in `revision_stores`.
 """
 
 from __future__ import annotations
@@ -9,19 +10,24 @@ import abc
 import hashlib
 import json
 import linecache
-import os
-import tempfile
+import re
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from types import CodeType
 
 from bifrost.errors import ConfigurationError, NotFoundError
-from bifrost.workspace.finder import PACKAGE, is_test
+from bifrost.workspace.finder import is_test
+from bifrost.workspace.guard import PACKAGE
 
 SHORT = 12
 """How many characters of a revision's id are shown to people."""
+SUFFIX = ".json"
+"""How the name of a file ends that holds a revision."""
+_ID = re.compile("[0-9a-f]{64}")
 
 
 def _digest(files: Mapping[str, str]) -> str:
@@ -91,8 +97,25 @@ def snapshot(root: Path) -> Revision:
     return Revision(files)
 
 
+@dataclass(frozen=True, slots=True)
+class KeptRevision:
+    """A revision, as a store has it.
+
+    Attributes:
+        id: The revision's id.
+        put_at: When it was put last, in UTC.
+        files: How many files it has; None where what the store has is damaged.
+        size: The bytes of their source; None where that is damaged.
+    """
+
+    id: str
+    put_at: datetime
+    files: int | None
+    size: int | None
+
+
 class RevisionStore(abc.ABC):
-    """Keeps revisions by id. What was put is never changed."""
+    """Keeps revisions by id. What was put is never changed; what no execution needs any more may be removed."""
 
     CACHED = 256
     """How many revisions a process keeps loaded."""
@@ -102,16 +125,32 @@ class RevisionStore(abc.ABC):
         self._lock = threading.Lock()
 
     @abc.abstractmethod
-    def _read(self, revision_id: str) -> Mapping[str, str] | None:
-        """The files that were written, or None."""
+    def place(self, revision_id: str) -> str:
+        """Where a revision lies, for messages."""
 
     @abc.abstractmethod
-    def _write(self, revision: Revision) -> None:
-        """Keep the files; does nothing where they are kept already."""
+    def _read(self, revision_id: str) -> bytes | None:
+        """What was written, or None."""
+
+    @abc.abstractmethod
+    def _write(self, revision_id: str, content: bytes) -> None:
+        """Keep the content, whole or not at all. Where it is kept already, its time becomes now."""
+
+    @abc.abstractmethod
+    def _times(self) -> Mapping[str, datetime]:
+        """When each was written, or its time made now."""
+
+    @abc.abstractmethod
+    def _erase(self, revision_id: str) -> None:
+        """Keep it no longer; no error where it is not kept."""
 
     def put(self, revision: Revision) -> None:
-        """Keep a revision."""
-        self._write(revision)
+        """Keep a revision. Put again, its time is renewed: so a worker shows which one it serves.
+
+        Raises:
+            ConfigurationError: the store cannot be reached.
+        """
+        self._write(revision.id, json.dumps(revision.files, ensure_ascii=False).encode())
         self._remember(revision)
 
     def get(self, revision_id: str) -> Revision:
@@ -119,20 +158,73 @@ class RevisionStore(abc.ABC):
 
         Raises:
             NotFoundError: it is not in the store.
-            ConfigurationError: what the store has is not what was put.
+            ConfigurationError: what the store has is not what was put, or it cannot be reached.
+            TimeoutError: it is still being fetched; a later try finds it.
         """
         with self._lock:
             if revision_id in self._loaded:
                 self._loaded.move_to_end(revision_id)
                 return self._loaded[revision_id]
-        files = self._read(revision_id)
-        if files is None:
+        content = self._read(revision_id)
+        if content is None:
             raise NotFoundError.of("Revision", revision_id, (), "The revision store that executions started with is needed "
                                    "to go on: see BIFROST_REVISIONS")
+        revision = self._verified(revision_id, content)
+        self._remember(revision)
+        return revision
+
+    def times(self) -> Mapping[str, datetime]:
+        """When each kept revision was put last, in UTC, the newest first; no content is read.
+
+        Raises:
+            ConfigurationError: the store cannot be reached.
+        """
+        return dict(sorted(self._times().items(), key=lambda kept: (kept[1], kept[0]), reverse=True))
+
+    def listed(self) -> Sequence[KeptRevision]:
+        """Every kept revision, the newest first. Each is read and verified; a damaged one is listed as such.
+
+        Raises:
+            ConfigurationError: the store cannot be reached.
+        """
+        found = []
+        for revision_id, put_at in self.times().items():
+            content = self._read(revision_id)
+            if content is None:  # removed meanwhile
+                continue
+            try:
+                files = self._verified(revision_id, content).files
+            except ConfigurationError:
+                found.append(KeptRevision(revision_id, put_at, None, None))
+                continue
+            found.append(KeptRevision(revision_id, put_at, len(files),
+                                      sum(len(source.encode()) for source in files.values())))
+        return found
+
+    def remove(self, revision_id: str) -> None:
+        """Keep a revision no longer; executions that began with it cannot go on, be replayed or be resumed.
+
+        No error where there is none of this id.
+
+        Raises:
+            ConfigurationError: the store cannot be reached.
+        """
+        if not _ID.fullmatch(revision_id):
+            return
+        self._erase(revision_id)
+        with self._lock:
+            self._loaded.pop(revision_id, None)
+
+    def _verified(self, revision_id: str, content: bytes) -> Revision:
+        try:
+            files = json.loads(content.decode())
+        except ValueError as error:
+            raise ConfigurationError(f"{self.place(revision_id)} is damaged: {error}") from error
+        if not isinstance(files, dict) or not all(isinstance(source, str) for source in files.values()):
+            raise ConfigurationError(f"{self.place(revision_id)} is damaged: it holds no source files")
         revision = Revision(files)
         if revision.id != revision_id:
             raise ConfigurationError(f"Revision {revision_id} was changed in the store: its content hashes to {revision.id}")
-        self._remember(revision)
         return revision
 
     def _remember(self, revision: Revision) -> None:
@@ -142,49 +234,7 @@ class RevisionStore(abc.ABC):
                 self._loaded.popitem(last=False)
 
 
-class FolderRevisions(RevisionStore):
-    """Revisions as JSON files in a folder, which the workers of a fleet may share."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__()
-        self._folder = folder
-
-    def _path(self, revision_id: str) -> Path:
-        return self._folder / f"{revision_id}.json"
-
-    def _read(self, revision_id: str) -> Mapping[str, str] | None:
-        try:
-            files = json.loads(self._path(revision_id).read_text("utf-8"))
-        except FileNotFoundError:
-            return None
-        except ValueError as error:
-            raise ConfigurationError(f"{self._path(revision_id)} is damaged: {error}") from error
-        if not isinstance(files, dict) or not all(isinstance(source, str) for source in files.values()):
-            raise ConfigurationError(f"{self._path(revision_id)} is damaged: it holds no source files")
-        return files
-
-    def _write(self, revision: Revision) -> None:
-        path = self._path(revision.id)
-        if path.exists():
-            return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self._folder, suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(revision.files, file, ensure_ascii=False)
-            file.flush()
-            os.fsync(file.fileno())  # before it has its name, so that a crash leaves no empty revision
-        Path(temporary).replace(path)  # at once, so that another worker never reads half a file
-
-
-class MemoryRevisions(RevisionStore):
-    """Revisions in memory: for tests, and for a worker that shares them with nobody."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._kept: dict[str, Mapping[str, str]] = {}
-
-    def _read(self, revision_id: str) -> Mapping[str, str] | None:
-        return self._kept.get(revision_id)
-
-    def _write(self, revision: Revision) -> None:
-        self._kept.setdefault(revision.id, revision.files)
+def kept_id(name: str) -> str | None:
+    """The id of the revision that a file of this name holds, or None."""
+    stem = name.removesuffix(SUFFIX)
+    return stem if name != stem and _ID.fullmatch(stem) else None

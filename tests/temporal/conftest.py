@@ -25,7 +25,7 @@ from bifrost.temporal import client as executions
 from bifrost.temporal import worker
 from bifrost.workspace import finder
 from bifrost.workspace.live import Workspace
-from bifrost.workspace.revision import FolderRevisions
+from bifrost.workspace.revision_stores import FolderRevisions
 
 SAMPLE = Path(__file__).parents[2] / "workspace"
 GRAPH_SECRETS = {"acme": "canary-graph-secret-acme", "globex": "canary-graph-secret-globex"}

@@ -10,7 +10,8 @@ import pytest
 from bifrost.errors import ConfigurationError
 from bifrost.settings import VARIABLES, Settings
 
-OTHERS = {"workspace": Path("w"), "organizations": Path("o"), "revisions": Path("r"), "log_level": "debug", "log_format": "json"}
+OTHERS = {"workspace": Path("w"), "organizations": Path("o"), "log_level": "debug", "log_format": "json",
+          "workflow_safe": ("numpy", "dateutil.tz")}
 
 
 def test_every_setting_has_a_variable() -> None:
@@ -41,7 +42,8 @@ def test_the_process_environment_is_read_by_default(monkeypatch: pytest.MonkeyPa
 def test_each_variable_sets_its_setting(name: str) -> None:
     """A variable sets exactly one setting, of the right type, without the spaces around it."""
     expected = OTHERS.get(name, f"a value of {name}")
-    assert Settings.from_environment({VARIABLES[name]: f" {expected} "}) == dataclasses.replace(Settings(), **{name: expected})
+    written = " , ".join(expected) if isinstance(expected, tuple) else expected
+    assert Settings.from_environment({VARIABLES[name]: f" {written} "}) == dataclasses.replace(Settings(), **{name: expected})
 
 
 def test_settings_survive_the_way_to_another_process() -> None:
@@ -58,6 +60,12 @@ def test_a_value_that_cannot_be_is_refused(variable: str, value: str, known: str
     with pytest.raises(ConfigurationError, match=f"{variable} is '{value}'; it must be one of: {known}") as caught:
         Settings.from_environment({variable: value})
     assert caught.value.config_key == variable
+
+
+def test_a_package_that_cannot_be_one_is_refused() -> None:
+    """What is listed as workflow-safe are names of packages."""
+    with pytest.raises(ConfigurationError, match="BIFROST_WORKFLOW_SAFE names 'num py', which is no package"):
+        Settings.from_environment({"BIFROST_WORKFLOW_SAFE": "numpy, num py"})
 
 
 def test_choices_may_be_in_capitals() -> None:

@@ -1,4 +1,4 @@
-"""Revisions: what a snapshot holds, and that a store gives back what was put."""
+"""Revisions: what a snapshot holds, and what its id is of."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bifrost.errors import ConfigurationError, NotFoundError
-from bifrost.workspace.revision import FolderRevisions, MemoryRevisions, Revision, RevisionStore, snapshot
+from bifrost.errors import ConfigurationError
+from bifrost.workspace.revision import Revision, snapshot
 
 
 def test_a_snapshot_holds_the_source_and_nothing_else(tmp_path: Path) -> None:
@@ -37,47 +37,3 @@ def test_what_cannot_be_snapshotted_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigurationError, match=r"a\.py is not UTF-8"):
         snapshot(tmp_path)
-
-
-@pytest.fixture(params=["folder", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> RevisionStore:
-    """Each adapter of the port, empty."""
-    return FolderRevisions(tmp_path / "revisions") if request.param == "folder" else MemoryRevisions()
-
-
-def test_what_was_put_is_found(store: RevisionStore) -> None:
-    """Putting twice is no harm; an unknown id is not found."""
-    revision = Revision({"a.py": "x = 'ü'"})
-    store.put(revision)
-    store.put(revision)
-    assert store.get(revision.id) is revision
-    store._loaded.clear()
-    assert store.get(revision.id).files == revision.files
-    with pytest.raises(NotFoundError, match="Revision 'none' not found"):
-        store.get("none")
-
-
-def test_only_so_many_stay_loaded(store: RevisionStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The least used revision leaves the memory first, and is read again when it is asked for."""
-    monkeypatch.setattr(RevisionStore, "CACHED", 2)
-    revisions = [Revision({"a.py": str(number)}) for number in range(3)]
-    for revision in revisions:
-        store.put(revision)
-    assert list(store._loaded) == [revision.id for revision in revisions[1:]]
-    assert store.get(revisions[0].id).files == {"a.py": "0"}
-
-
-def test_a_changed_revision_is_refused(tmp_path: Path) -> None:
-    """What the store has must hash to its name, and must be readable."""
-    store = FolderRevisions(tmp_path)
-    revision = Revision({"a.py": "1"})
-    store.put(revision)
-    file = tmp_path / f"{revision.id}.json"
-    assert list(tmp_path.iterdir()) == [file]
-    store._loaded.clear()
-    file.write_text('{"a.py": "2"}')
-    with pytest.raises(ConfigurationError, match="was changed in the store"):
-        store.get(revision.id)
-    file.write_text("{")
-    with pytest.raises(ConfigurationError, match="is damaged"):
-        store.get(revision.id)
