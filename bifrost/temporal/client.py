@@ -23,7 +23,7 @@ from bifrost.errors import (
 )
 from bifrost.messages import CallerMessage, StartMessage
 from bifrost.models import Caller
-from bifrost.temporal import failures
+from bifrost.temporal import failures, runtime
 from bifrost.temporal.converter import DATA_CONVERTER
 
 DEFAULT_ADDRESS = "localhost:7233"
@@ -43,6 +43,7 @@ async def connect(address: str | None = None, namespace: str | None = None) -> C
         config: dict[str, Any] = {"target_host": DEFAULT_ADDRESS, **ClientConfig.load_client_connect_config()}
     except Exception as error:
         raise ConfigurationError(f"Temporal's configuration cannot be read: {error}") from error
+    runtime.prepare()
     config |= {key: value for key, value in (("target_host", address), ("namespace", namespace)) if value}
     try:
         return await Client.connect(**config, data_converter=DATA_CONVERTER)
@@ -50,6 +51,16 @@ async def connect(address: str | None = None, namespace: str | None = None) -> C
         raise ConfigurationError(
             f"Temporal does not answer at {config['target_host']}: {error}. Start one with `bifrost dev`, or set "
             "TEMPORAL_ADDRESS", config_key="TEMPORAL_ADDRESS") from error
+
+
+async def connect_to(address: str, namespace: str) -> Client:
+    """A client of the server at this very address, without TLS, whatever the environment's configuration says.
+
+    Raises:
+        RuntimeError: nothing answers there.
+    """
+    runtime.prepare()
+    return await Client.connect(address, namespace=namespace, data_converter=DATA_CONVERTER)
 
 
 def new_execution_id(workflow: str) -> str:
