@@ -13,7 +13,7 @@ from bifrost.workspace import surface as _surface
 
 if TYPE_CHECKING:
     from bifrost.context import OrganizationContext
-    from bifrost.decorators import data_provider, param, workflow
+    from bifrost.decorators import activity, data_provider, param, workflow
     from bifrost.errors import (
         ConfigurationError,
         DeterminismError,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from bifrost.integrations.base import BaseIntegration, register_integration
     from bifrost.models import (
+        ActivityMetadata,
         Caller,
         DataProviderMetadata,
         OAuthCredentials,
@@ -39,17 +40,18 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "bifrost.context": ("OrganizationContext",),
-    "bifrost.decorators": ("data_provider", "param", "workflow"),
+    "bifrost.decorators": ("activity", "data_provider", "param", "workflow"),
     "bifrost.errors": ("ConfigurationError", "DeterminismError", "IntegrationError", "NotFoundError",
                        "PermissionError", "TimeoutError", "ValidationError", "WorkflowException"),
     "bifrost.integrations.base": ("BaseIntegration", "register_integration"),
-    "bifrost.models": ("Caller", "DataProviderMetadata", "OAuthCredentials", "Organization", "ParameterMetadata",
+    "bifrost.models": ("ActivityMetadata", "Caller", "DataProviderMetadata", "OAuthCredentials", "Organization", "ParameterMetadata",
                        "RetryRules", "Secret", "WorkflowMetadata"),
     "bifrost.record": ("Record",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "ActivityMetadata",
     "BaseIntegration",
     "Caller",
     "ConfigurationError",
@@ -69,6 +71,7 @@ __all__ = [
     "ValidationError",
     "WorkflowException",
     "WorkflowMetadata",
+    "activity",
     "data_provider",
     "param",
     "register_integration",

@@ -1,4 +1,4 @@
-"""`@workflow`, `@param` and `@data_provider`: they check, record, and hand back a function that checks its arguments.
+"""`@workflow`, `@param`, `@data_provider` and `@activity`: they check, record, and hand back a function that does what they say.
 
 A decorated function stays an ordinary coroutine function of the same name, documentation and signature. Called directly
 (a test does) it coerces and checks its parameters with the same code as a durable execution.
@@ -11,16 +11,26 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
-from bifrost import parameters
-from bifrost.errors import DefinitionError
-from bifrost.models import DataProviderMetadata, ParameterMetadata, RetryRules, SourceLocation, WorkflowMetadata
+from bifrost import calling, cron, messages, parameters
+from bifrost.errors import DefinitionError, ValidationError
+from bifrost.models import (
+    ActivityMetadata,
+    DataProviderMetadata,
+    ParameterMetadata,
+    RetryRules,
+    SourceLocation,
+    WorkflowMetadata,
+)
+from bifrost.parameters import Declared
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 WORKFLOW_ATTRIBUTE = "_workflow_metadata"
 DATA_PROVIDER_ATTRIBUTE = "_data_provider_metadata"
+ACTIVITY_ATTRIBUTE = "_activity_metadata"
+_DECORATED = (WORKFLOW_ATTRIBUTE, DATA_PROVIDER_ATTRIBUTE, ACTIVITY_ATTRIBUTE)
 _PENDING_ATTRIBUTE = "_pending_parameters"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -43,16 +53,22 @@ def _refuse(function: Callable[..., Any], message: str) -> DefinitionError:
     return DefinitionError(f"{source}: {message}", file=source.file, line=source.line)
 
 
-def param(name: str, type: str, label: str | None = None, required: bool = False,  # noqa: A002
+def _name_of(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def param(name: str, type: str | None = None, label: str | None = None, required: bool | None = None,  # noqa: A002
           validation: Mapping[str, Any] | None = None, data_provider: str | None = None,
           default_value: Any = None, help_text: str | None = None) -> Callable[[F], F]:
     """Describe one parameter. Stands below `@workflow` or `@data_provider`; the order read is the order shown.
 
     Args:
         name: The argument's name in the function.
-        type: One of `string`, `email`, `int`, `float`, `bool`, `json`, `list`, `date`, `datetime`, `any`.
+        type: One of `string`, `email`, `int`, `float`, `bool`, `json`, `list`, `date`, `datetime`, `secret`, `any`; by default
+            what the argument is annotated with.
         label: What a form shows; the name in title case by default.
-        required: Whether a call without a value is refused.
+        required: Whether a call without a value is refused; by default it is where neither the function nor
+            `default_value` has a default.
         validation: Rules: `min`, `max`, `min_length`, `max_length`, `pattern`, `enum`, `custom` (a function of the value
             that answers False or raises ValueError), and `message`, which replaces what a refusal says.
         data_provider: The name of the data provider whose options a form offers.
@@ -63,21 +79,18 @@ def param(name: str, type: str, label: str | None = None, required: bool = False
         DefinitionError: an unknown type or rule, or a second parameter of that name; names file and line.
     """
     def decorate(function: F) -> F:
-        if hasattr(function, WORKFLOW_ATTRIBUTE) or hasattr(function, DATA_PROVIDER_ATTRIBUTE):
+        if _is_decorated(function):
             raise _refuse(function, f"@param('{name}') stands above @workflow or @data_provider; put it below")
-        if type not in parameters.TYPES:
-            raise _refuse(function, f"Invalid parameter type '{type}' of '{name}'. "
+        if type is not None and type not in parameters.TYPES:
+            raise _refuse(function, f"Invalid parameter type '{type}' of '{name}' in {_name_of(function)}. "
                                     f"Must be one of: {', '.join(parameters.TYPES)}")
-        fault = parameters.rule_fault(type, validation or {})
-        if fault:
-            raise _refuse(function, f"Parameter '{name}': {fault}")
-        pending: list[ParameterMetadata] = function.__dict__.setdefault(_PENDING_ATTRIBUTE, [])
-        if any(known.name == name for known in pending):
-            raise _refuse(function, f"Parameter '{name}' is described twice")
-        pending.insert(0, ParameterMetadata(
-            name=name, type=type, label=label or parameters.title(name), required=required,
-            validation=dict(validation or {}), data_provider=data_provider, default_value=default_value,
-            help_text=help_text))
+        pending: list[Declared] = function.__dict__.setdefault(_PENDING_ATTRIBUTE, [])
+        if any(known.parameter.name == name for known in pending):
+            raise _refuse(function, f"Parameter '{name}' of {_name_of(function)} is described twice")
+        said = ParameterMetadata(
+            name=name, type=type or parameters.UNSAID, label=label or parameters.title(name), required=bool(required),
+            validation=dict(validation or {}), data_provider=data_provider, default_value=default_value, help_text=help_text)
+        pending.insert(0, Declared(said if type is None else _fitting(function, said), says_required=required is not None))
         return function
     return decorate
 
@@ -148,24 +161,107 @@ def data_provider(name: str, description: str = "", category: str = "General",
     return decorate
 
 
+@overload
+def activity(name: F) -> F: ...
+@overload
+def activity(name: str | None = None, description: str = "", timeout_seconds: float = 60,
+             retry_policy: Mapping[str, Any] | None = None) -> Callable[[F], F]: ...
+def activity(name: Any = None, description: str = "", timeout_seconds: float = 60,
+             retry_policy: Mapping[str, Any] | None = None) -> Any:
+    """Make a function that does I/O one that a workflow can call: there the call is one durable, retried activity.
+
+    Elsewhere (in a test, in an integration) it is the function that it was. Sync functions run in a thread, so the
+    decorated function is always awaited. An argument that is the workflow's context arrives as the live one, whose secrets
+    are values and whose integrations are clients. Arguments and result travel as JSON; what is annotated with a model, a
+    dataclass or a `datetime` arrives as one. Executions keep the code that they began with.
+
+    Args:
+        name: Its Temporal activity type; the function's name by default.
+        description: What it does; the first line of the docstring by default.
+        timeout_seconds: How long one attempt may take.
+        retry_policy: How a failed attempt is retried, as `@workflow` takes it; the workflow's own by default.
+
+    Raises:
+        DefinitionError: what was written cannot work; names file, line and cure.
+    """
+    def decorate(function: F) -> F:
+        chosen = name if isinstance(name, str) else getattr(function, "__name__", "")
+        _check_activity(function, chosen, timeout_seconds, retry_policy or {})
+        return _performed(function, ActivityMetadata(
+            name=chosen, description=description or _first_line(function), function=function, source=location_of(function),
+            timeout_seconds=timeout_seconds, retry_policy=dict(retry_policy or {})))
+    return decorate(name) if callable(name) else decorate
+
+
+def _check_activity(function: Callable[..., Any], name: str, timeout_seconds: float, retry_policy: Mapping[str, Any]) -> None:
+    _check_name(function, "activity", name)
+    if name in messages.ENGINE_ACTIVITIES:
+        raise _refuse(function, f"The activity name '{name}' is Bifrost's own; choose another")
+    if not inspect.isroutine(function):
+        raise _refuse(function, f"The activity '{name}' is no function: {function!r}")
+    _check_arguments(function, "activity", name)
+    if isinstance(timeout_seconds, bool) or not isinstance(timeout_seconds, int | float) or timeout_seconds <= 0:
+        raise _refuse(function, f"timeout_seconds of activity '{name}' must be a number above 0: {timeout_seconds!r}")
+    _check_retries(function, "Activity", name, retry_policy)
+
+
+def _performed(function: F, metadata: ActivityMetadata) -> F:
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)  # a call of the wrong shape gets Python's own TypeError
+        durable = calling.durable_calls.get()
+        if durable is None:
+            return await calling.call(function, args, kwargs)
+        named = dict(bound.arguments)
+        for argument in signature.parameters.values():
+            if argument.kind is argument.VAR_KEYWORD:
+                named.update(named.pop(argument.name, {}))
+        return await durable(metadata, named)
+
+    setattr(call, ACTIVITY_ATTRIBUTE, metadata)
+    return call  # type: ignore[return-value]
+
+
 def _first_line(function: Callable[..., Any]) -> str:
     return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
 def _check_function(function: Callable[..., Any], kind: str, name: str) -> None:
     written = getattr(function, "__name__", name)
-    if hasattr(function, WORKFLOW_ATTRIBUTE) or hasattr(function, DATA_PROVIDER_ATTRIBUTE):
-        raise _refuse(function, f"{written} is decorated twice")
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise _refuse(function, f"Invalid {kind} name {name!r}: use letters, digits and underscores, no digit first")
+    _check_name(function, kind, name)
     if not inspect.iscoroutinefunction(function):
         raise _refuse(function, f"The {kind} '{name}' must be an async function: write `async def {written}`")
     arguments = list(inspect.signature(function).parameters.values())
     if not arguments or arguments[0].kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
         raise _refuse(function, f"The {kind} '{name}' takes no context: make `context` its first argument")
-    if any(argument.kind in (argument.POSITIONAL_ONLY, argument.VAR_POSITIONAL) for argument in arguments):
+    _check_arguments(function, kind, name)
+
+
+def _is_decorated(function: Callable[..., Any]) -> bool:
+    return any(hasattr(function, attribute) for attribute in _DECORATED)
+
+
+def _check_name(function: Callable[..., Any], kind: str, name: str) -> None:
+    if _is_decorated(function):
+        raise _refuse(function, f"{getattr(function, '__name__', name)} is decorated twice")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise _refuse(function, f"Invalid {kind} name {name!r}: use letters, digits and underscores, no digit first")
+
+
+def _check_arguments(function: Callable[..., Any], kind: str, name: str) -> None:
+    if any(argument.kind in (argument.POSITIONAL_ONLY, argument.VAR_POSITIONAL)
+           for argument in inspect.signature(function).parameters.values()):
         raise _refuse(function, f"The {kind} '{name}' has arguments without a name (`/` or `*args`): "
                                 "parameters are passed by name")
+
+
+def _check_retries(function: Callable[..., Any], kind: str, name: str, retry_policy: Mapping[str, Any]) -> None:
+    try:
+        RetryRules.of(retry_policy)
+    except DefinitionError as error:
+        raise _refuse(function, f"{kind} '{name}': {error}") from None
 
 
 def _check_workflow(function: Callable[..., Any], name: str, execution_mode: str, timeout_seconds: float,
@@ -180,21 +276,32 @@ def _check_workflow(function: Callable[..., Any], name: str, execution_mode: str
         raise _refuse(function, f"timeout_seconds of workflow '{name}' is no number: {timeout_seconds!r}")
     if timeout_seconds < 0:
         raise _refuse(function, f"timeout_seconds of workflow '{name}' is negative; 0 means no limit")
-    try:
-        RetryRules.of(retry_policy)
-    except DefinitionError as error:
-        raise _refuse(function, f"Workflow '{name}': {error}") from None
+    if schedule and (fault := cron.fault(schedule)):
+        raise _refuse(function, f"The schedule of workflow '{name}' is no cron expression: {fault}")
+    _check_retries(function, "Workflow", name, retry_policy)
 
 
 def _described(function: Callable[..., Any], name: str) -> tuple[ParameterMetadata, ...]:
     signature = inspect.signature(function)
-    declared: list[ParameterMetadata] = function.__dict__.pop(_PENDING_ATTRIBUTE, [])
+    declared: list[Declared] = function.__dict__.pop(_PENDING_ATTRIBUTE, [])
     takes_any = any(argument.kind is argument.VAR_KEYWORD for argument in signature.parameters.values())
-    for parameter in declared:
+    for parameter in (one.parameter for one in declared):
         if parameter.name not in list(signature.parameters)[1:] and not takes_any:
             raise _refuse(function, f"'{name}' describes the parameter '{parameter.name}', which "
                                     f"{function.__name__}{signature} does not take")
-    return parameters.of_signature(signature, declared)
+    complete = parameters.of_signature(signature, declared)
+    unsaid = {one.parameter.name for one in declared if one.parameter.type == parameters.UNSAID}
+    return tuple(_fitting(function, one) if one.name in unsaid else one for one in complete)
+
+
+def _fitting(function: Callable[..., Any], parameter: ParameterMetadata) -> ParameterMetadata:
+    """The parameter, whose rules and default fit its type."""
+    if fault := parameters.rule_fault(parameter.type, parameter.validation):
+        raise _refuse(function, f"Parameter '{parameter.name}' of {_name_of(function)}: {fault}")
+    try:
+        return parameters.with_default(parameter)
+    except ValidationError as error:
+        raise _refuse(function, f"Parameter '{parameter.name}' of {_name_of(function)}: {error}") from None
 
 
 def _checked(function: F, described: tuple[ParameterMetadata, ...], attribute: str, metadata: Any) -> F:

@@ -15,6 +15,8 @@ TASK_QUEUE: Final = "bifrost"
 BEGIN: Final = "begin"
 CHECKPOINT: Final = "checkpoint"
 LOCATE_SECRET: Final = "locate_secret"
+ENGINE_ACTIVITIES: Final = (BEGIN, CHECKPOINT, LOCATE_SECRET)
+"""Activity types that no `@activity` may have; an integration's have a dot."""
 
 CONTEXT_HEADER: Final = "bifrost-context"
 LOG_MEMO: Final = "bifrost_log"
@@ -29,6 +31,8 @@ SEARCH_ATTRIBUTES: Final = (ORG_ATTRIBUTE, OUTCOME_ATTRIBUTE, CHECKPOINT_ATTRIBU
                             CALLER_ATTRIBUTE)
 """All of type Keyword."""
 
+CONTEXT_ARGUMENT: Final = "$context"
+"""The key of `{"$context": true}`, which stands for the workflow's context among an `@activity`'s arguments."""
 POSITIONAL: Final = "*"
 """The key of an integration call's input that holds positional arguments the signature does not name."""
 
@@ -64,14 +68,21 @@ class BeginRequest(_Message):
     org_id: str | None = None
 
 
+def hash_probe() -> int:
+    """What this process's hash seed makes of a text: equal in two processes whose sets of strings have one order."""
+    return hash("bifrost") & 0xFFFFFFFF
+
+
 class BeginAnswer(_Message):
     """What an execution knows from its start to its end, however long that is and whatever changes meanwhile.
 
-    `path` is the file of the revision that defines the workflow.
+    `path` is the file of the revision that defines the workflow. `hash_probe` tells the worker's hash seed, which decides
+    the order of sets of strings.
     """
 
     revision: str
     path: str
+    hash_probe: int | None = None
     org_name: str | None = None
     tenant_id: str | None = None
     config: dict[str, Any] = Field(default_factory=dict)
@@ -98,6 +109,14 @@ class CheckpointMessage(_Message):
     data: Any = None
     at: str
     log: list[LogLine] = Field(default_factory=list)
+
+
+class CodeReference(_Message):
+    """The second input of an `@activity`'s call: where its code is. The first are its named arguments."""
+
+    revision: str
+    module: str
+    function: str
 
 
 class CallContext(_Message):

@@ -122,6 +122,18 @@ class DataProviderMetadata:
 
 
 @dataclass(frozen=True, slots=True)
+class ActivityMetadata:
+    """What `@activity` recorded. `timeout_seconds` bounds one attempt; without a `retry_policy` the workflow's holds."""
+
+    name: str
+    description: str
+    function: Callable[..., Any] = field(repr=False, compare=False)
+    source: SourceLocation
+    timeout_seconds: float = 60
+    retry_policy: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class RetryRules:
     """How often a call is tried, and how long it waits in between, in seconds."""
 

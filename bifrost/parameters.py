@@ -5,6 +5,7 @@ Direct calls and durable executions go through the same `bind`, so a test that c
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
 import math
@@ -17,7 +18,7 @@ from datetime import date, datetime
 from typing import Any
 
 from bifrost.errors import ValidationError
-from bifrost.models import ParameterMetadata
+from bifrost.models import GLOBAL, ParameterMetadata, Secret
 
 # A syntax check, not a promise that mail arrives: one @, no white space, a dot in the domain, no empty label.
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
@@ -106,6 +107,21 @@ def _datetime(value: Any) -> datetime:
         raise _Refused("must be a date and time, such as 2030-12-31T09:00:00+00:00") from None
 
 
+def _secret(value: Any) -> Secret:
+    """A handle, or what stands for one. A text is refused: whoever sent it had it written in the execution's history."""
+    try:
+        given = json.loads(value) if isinstance(value, str) else value
+    except (ValueError, RecursionError):
+        given = None
+    if isinstance(given, dict) and given.keys() == {"secret_ref"} and isinstance(given["secret_ref"], str):
+        return Secret(GLOBAL, given["secret_ref"])
+    handle = given if isinstance(given, Secret) else Secret.from_wire(given)
+    if handle is None:
+        raise _Refused('must be a reference to a secret, {"secret_ref": NAME}, not its value, which would be written in the '
+                       "execution's history: keep it with `bifrost secrets set NAME --org ID`")
+    return handle
+
+
 @dataclass(frozen=True, slots=True)
 class _Type:
     coerce: Callable[[Any], Any]
@@ -122,9 +138,13 @@ TYPES: Mapping[str, _Type] = {
     "list": _Type(_list, {"type": "array"}),
     "date": _Type(_date, {"type": "string", "format": "date"}),
     "datetime": _Type(_datetime, {"type": "string", "format": "date-time"}),
+    "secret": _Type(_secret, {"type": "object", "properties": {"secret_ref": {"type": "string"}}, "required": ["secret_ref"],
+                              "additionalProperties": False}),
     "any": _Type(lambda value: value, {}),
 }
 """The types that `@param` knows, by name. `any` takes what it is given; `json` reads a string as JSON."""
+UNSAID = ""
+"""The type of a parameter that `@param` says none of, until the signature is read."""
 
 
 def _at_least(value: Any, bound: Any) -> str | None:
@@ -218,6 +238,20 @@ def rule_fault(type_name: str, validation: Mapping[str, Any]) -> str | None:
     return None
 
 
+def with_default(parameter: ParameterMetadata) -> ParameterMetadata:
+    """The parameter with its declared default coerced as a given value would be.
+
+    Raises:
+        ValidationError: the default is no value of its type.
+    """
+    if parameter.default_value is None:
+        return parameter
+    try:
+        return replace(parameter, default_value=TYPES[parameter.type].coerce(parameter.default_value))
+    except _Refused as refusal:
+        raise ValidationError(f"the default_value {parameter.default_value!r} {refusal}", field=parameter.name) from None
+
+
 def check(parameter: ParameterMetadata, value: Any) -> Any:
     """One value, coerced to its type and held against its rules.
 
@@ -250,7 +284,7 @@ def bind(parameters: Sequence[ParameterMetadata], values: Mapping[str, Any]) -> 
         if value is None or (value == "" and (parameter.required or parameter.type != "string")):
             if parameter.required:
                 errors.append(ValidationError(f"Missing required parameter: {parameter.name}", field=parameter.name))
-            bound[parameter.name] = parameter.default_value
+            bound[parameter.name] = copy.deepcopy(parameter.default_value)  # a list that one run fills is not the next one's
             continue
         try:
             bound[parameter.name] = check(parameter, value)
@@ -300,25 +334,37 @@ def _annotated_type(annotation: Any) -> str:
     return _OF_ANNOTATION.get({"List": "list", "Dict": "dict"}.get(bare, bare), "any")
 
 
-def of_signature(signature: inspect.Signature, declared: Sequence[ParameterMetadata]) -> tuple[ParameterMetadata, ...]:
-    """Declared parameters completed by the signature: its defaults, and the parameters only it names.
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What one `@param` says, and whether it says if a value is required."""
+
+    parameter: ParameterMetadata
+    says_required: bool
+
+
+def of_signature(signature: inspect.Signature, declared: Sequence[Declared]) -> tuple[ParameterMetadata, ...]:
+    """Declared parameters completed by the signature: types, defaults, what is required, and parameters only it names.
 
     The first argument of the function, the context, is not a parameter.
     """
-    by_name = {parameter.name: parameter for parameter in declared}
-    complete: dict[str, ParameterMetadata] = dict(by_name)
-    for argument in list(signature.parameters.values())[1:]:
-        if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
-            continue
-        has_default = argument.default is not argument.empty
-        known = by_name.get(argument.name)
-        if known is None:
-            complete[argument.name] = ParameterMetadata(
-                name=argument.name, type=_annotated_type(argument.annotation), label=title(argument.name),
-                required=not has_default, default_value=argument.default if has_default else None)
-        elif has_default and known.default_value is None:
-            complete[argument.name] = replace(known, default_value=argument.default)
+    arguments = {argument.name: argument for argument in list(signature.parameters.values())[1:]
+                 if argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)}
+    complete = {one.parameter.name: _completed(one, arguments.get(one.parameter.name)) for one in declared}
+    for name, argument in arguments.items():
+        if name not in complete:
+            said = ParameterMetadata(name=name, type=UNSAID, label=title(name))
+            complete[name] = _completed(Declared(said, says_required=False), argument)
     return tuple(complete.values())
+
+
+def _completed(declared: Declared, argument: inspect.Parameter | None) -> ParameterMetadata:
+    said = declared.parameter
+    default = None if argument is None or argument.default is argument.empty else argument.default
+    optional = said.default_value is not None or argument is None or argument.default is not argument.empty
+    return replace(
+        said, type=said.type or (_annotated_type(argument.annotation) if argument else "any"),
+        default_value=default if said.default_value is None else said.default_value,
+        required=said.required if declared.says_required else not optional)
 
 
 def title(name: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from bifrost import messages
+from bifrost import calling, messages
 from bifrost.context import OrganizationContext
 from bifrost.errors import IntegrationError, NotFoundError, ValidationError
 from bifrost.integrations.base import BaseIntegration
@@ -120,7 +120,7 @@ class ClientPool:
             _check_arguments(function, integration, method, args, kwargs)
             login = await client.authenticated()
             try:
-                return await _run(function, args, kwargs)
+                return await calling.call(function, args, kwargs)
             except IntegrationError as error:
                 if error.status_code != 401:
                     raise
@@ -128,7 +128,7 @@ class ClientPool:
             # The copy numbers its requests from the start: the repetition finds the keys of the first try again.
             reset = current_call.set(replace(current_call.get()))
             try:
-                return await _run(function, args, kwargs)
+                return await calling.call(function, args, kwargs)
             finally:
                 current_call.reset(reset)
 
@@ -209,13 +209,6 @@ def _check_arguments(function: Callable[..., Any], integration: str, method: str
     except TypeError as error:
         raise ValidationError(f"{integration}.{method}: {error}; it is called as {method}{signature}",
                               integration=integration, method=method) from error
-
-
-async def _run(function: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    if inspect.iscoroutinefunction(function):
-        return await function(*args, **kwargs)
-    result = await asyncio.to_thread(function, *args, **kwargs)
-    return await result if inspect.isawaitable(result) else result
 
 
 def bind(cls: type[BaseIntegration] | None, method: str, args: Sequence[Any],

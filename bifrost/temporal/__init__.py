@@ -10,5 +10,6 @@
     converter        values across the boundary; the last line of defence for secrets
     client           connecting, starting, awaiting
     history          what an execution did, read from its history
+    revisions        which revisions open executions need
     worker           all of it, serving a task queue
 """

@@ -12,12 +12,13 @@ import structlog
 from temporalio import activity
 from temporalio.common import RawValue
 
-from bifrost import messages
-from bifrost.errors import IntegrationError, PermissionError, WorkflowException  # noqa: A004 - the name is the guide's
+from bifrost import calling, messages
+from bifrost.errors import IntegrationError, NotFoundError, PermissionError, WorkflowException  # noqa: A004 - the guide's name
 from bifrost.integrations.registry import ClientPool, unbind
-from bifrost.messages import BeginAnswer, BeginRequest, CheckpointMessage
+from bifrost.messages import BeginAnswer, BeginRequest, CheckpointMessage, CodeReference
 from bifrost.models import GLOBAL, Secret
 from bifrost.organizations.base import OrganizationStore
+from bifrost.record import record
 from bifrost.secrets.base import SecretStore
 from bifrost.temporal import failures
 from bifrost.temporal.interceptors import carried_context
@@ -54,7 +55,7 @@ class Activities:
             entry = catalog.workflow(request.workflow)
             answer = BeginAnswer(
                 revision=catalog.revision, path=entry.path, global_config=dict(self._organizations.global_config()),
-                integrations=sorted(catalog.integrations))
+                integrations=sorted(catalog.integrations), hash_probe=messages.hash_probe())
             if request.org_id is None:
                 return answer
             organization = self._organizations.get(request.org_id)
@@ -80,13 +81,24 @@ class Activities:
 
     @activity.defn(dynamic=True)
     async def call(self, arguments: Sequence[RawValue]) -> Any:
-        """One attempt of an integration call; the activity's type is `<integration>.<method>`."""
-        integration, _, method = activity.info().activity_type.partition(".")
-        with _carried(integration):
-            given = activity.payload_converter().from_payload(arguments[0].payload) if arguments else {}
-            args, kwargs = unbind(await self._with_secrets(given))
+        """One attempt of an integration call, whose type is `<integration>.<method>`, or of an `@activity`'s."""
+        integration, dot, method = activity.info().activity_type.partition(".")
+        convert = activity.payload_converter().from_payload
+        with _carried(integration if dot else None):
+            given = await self._with_secrets(convert(arguments[0].payload) if arguments else {})
             async with _heartbeats():
+                if not dot:
+                    return await self._perform(given, _code_of(arguments))
+                args, kwargs = unbind(given)
                 return await self._pool.call(_org_id(), integration, method, args, kwargs)
+
+    async def _perform(self, given: dict[str, Any], code: CodeReference) -> Any:
+        """Call an `@activity`, as its revision has it, with values of the types that it names."""
+        found = await asyncio.to_thread(self._workspace.activity, code.revision, code.module, code.function)
+        hints = calling.hints(found.function)
+        values = {name: self._pool.context(_org_id()) if value == {messages.CONTEXT_ARGUMENT: True}
+                  else calling.typed(hints.get(name, Any), record(value), name) for name, value in given.items()}
+        return await calling.call(found.function, kwargs=values)
 
     async def _with_secrets(self, value: Any) -> Any:
         """`value` with every secret handle in it replaced by the secret's value."""
@@ -99,6 +111,19 @@ class Activities:
         if isinstance(value, list):
             return [await self._with_secrets(item) for item in value]
         return value
+
+
+def _code_of(arguments: Sequence[RawValue]) -> CodeReference:
+    """Where an `@activity`'s code is, as the run that calls it says.
+
+    Raises:
+        NotFoundError: nobody says so: this is no call of a workflow.
+    """
+    if len(arguments) < 2:
+        raise NotFoundError.of("Activity", activity.info().activity_type, messages.ENGINE_ACTIVITIES,
+                               "An @activity is called by the workflow that it was written for")
+    code: CodeReference = activity.payload_converter().from_payload(arguments[1].payload, CodeReference)
+    return code
 
 
 def _org_id() -> str | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -22,13 +22,13 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.exceptions import FailureError
 
-from bifrost import messages
+from bifrost import calling, messages
 from bifrost.context import OrganizationContext
 from bifrost.errors import NotFoundError, TimeoutError  # noqa: A004 - the name is the guide's
 from bifrost.integrations.base import BaseIntegration
 from bifrost.integrations.registry import bind
-from bifrost.messages import BeginAnswer, CallContext
-from bifrost.models import Caller, OAuthCredentials, Organization, RetryRules, Secret
+from bifrost.messages import BeginAnswer, CallContext, CodeReference
+from bifrost.models import ActivityMetadata, Caller, OAuthCredentials, Organization, RetryRules, Secret
 from bifrost.record import record
 from bifrost.temporal import failures
 from bifrost.temporal.progress import MAX_PENDING, Progress
@@ -59,6 +59,7 @@ class DurableContext(OrganizationContext):
                          caller=Caller(**call_context.caller.model_dump()))
         self._call_context = call_context
         self._integrations = begun.integrations
+        self._revision = begun.revision
         self._retry_policy = retry_policy
         self._classes = classes
         self._slots = asyncio.Semaphore(MAX_PENDING)
@@ -96,22 +97,35 @@ class DurableContext(OrganizationContext):
         """
         activity = f"{integration}.{method}"
         cls = self._classes().get(integration)
+        rules = RetryRules.of(self._retry_policy) if self._retry_policy else cls.retry if cls else RetryRules()
+        return record(await self._make(activity, [bind(cls, method, args, kwargs)], rules,
+                                       cls.timeout_seconds if cls else BaseIntegration.timeout_seconds))
+
+    async def call_activity(self, activity: ActivityMetadata, arguments: dict[str, Any]) -> Any:
+        """Make the call of an `@activity`, with the code of this run's revision, and answer its result.
+
+        Raises:
+            WorkflowException: what the activity raised, of the same class with the same fields.
+        """
+        function = activity.function
+        sent = {name: {messages.CONTEXT_ARGUMENT: True} if value is self else value for name, value in arguments.items()}
+        code = CodeReference(revision=self._revision, module=function.__module__, function=function.__qualname__)
+        rules = RetryRules.of(activity.retry_policy or self._retry_policy)
+        result = await self._make(activity.name, [sent, code], rules, activity.timeout_seconds)
+        return calling.typed(calling.hints(function).get("return", Any), record(result), f"The result of {activity.name}")
+
+    async def _make(self, name: str, inputs: Sequence[Any], rules: RetryRules, timeout_seconds: float) -> Any:
         async with self._slots:
             await self.progress.written()
             handle = workflow.start_activity(
-                activity, bind(cls, method, args, kwargs), start_to_close_timeout=timedelta(
-                    seconds=cls.timeout_seconds if cls else BaseIntegration.timeout_seconds),
-                heartbeat_timeout=HEARTBEAT, retry_policy=self._retries(cls))
+                name, args=inputs, start_to_close_timeout=timedelta(seconds=timeout_seconds), heartbeat_timeout=HEARTBEAT,
+                retry_policy=RetryPolicy(
+                    initial_interval=timedelta(seconds=rules.initial_seconds), backoff_coefficient=rules.factor,
+                    maximum_interval=timedelta(seconds=rules.max_seconds), maximum_attempts=rules.max_attempts))
             try:
-                return record(await handle)
+                return await handle
             except FailureError as error:
-                raise failures.of_call(error, activity) from error.cause
-
-    def _retries(self, cls: type[BaseIntegration] | None) -> RetryPolicy:
-        rules = RetryRules.of(self._retry_policy) if self._retry_policy else cls.retry if cls else RetryRules()
-        return RetryPolicy(
-            initial_interval=timedelta(seconds=rules.initial_seconds), backoff_coefficient=rules.factor,
-            maximum_interval=timedelta(seconds=rules.max_seconds), maximum_attempts=rules.max_attempts)
+                raise failures.of_call(error, name) from error.cause
 
     async def get_secret(self, name: str) -> Secret:
         """A handle of the secret; that it exists is checked now, its value is read by the call that uses it.

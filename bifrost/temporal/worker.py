@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -21,6 +22,7 @@ from bifrost.secrets.base import SecretStore
 from bifrost.temporal import workflow
 from bifrost.temporal.activities import Activities
 from bifrost.temporal.interceptors import ContextInterceptor
+from bifrost.workspace import audit
 from bifrost.workspace.live import Workspace
 
 _log = structlog.stdlib.get_logger("bifrost.worker")
@@ -29,6 +31,8 @@ STICKY_TIMEOUT = timedelta(seconds=1)
 """How long a workflow task waits for the worker that has the run cached; the SDK's 10 s is what a killed worker costs."""
 GRACEFUL_SHUTDOWN = timedelta(seconds=10)
 """How long calls under way may take to end when a worker is stopped."""
+RENEWAL = timedelta(minutes=10)
+"""How often a worker puts its revision again; much less than `retention.GRACE`, so that no revision that is served is pruned."""
 
 
 async def ensure_search_attributes(client: Client) -> None:
@@ -75,6 +79,7 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
     Raises:
         ConfigurationError: the namespace is not set up for Bifrost.
     """
+    audit.install()
     await ensure_search_attributes(client)
     pool = live_pool(lambda: workspace.catalog.integrations, organizations, secrets)
     activities = Activities(workspace, organizations, secrets, pool)
@@ -88,7 +93,27 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
         max_heartbeat_throttle_interval=timedelta(seconds=1), default_heartbeat_throttle_interval=timedelta(seconds=1),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(), activity_task_poller_behavior=PollerBehaviorAutoscaling())
     try:
-        async with worker:
+        async with worker, _renewing(workspace):
             yield worker
     finally:
         await pool.aclose()
+
+
+@contextlib.asynccontextmanager
+async def _renewing(workspace: Workspace) -> AsyncIterator[None]:
+    task = asyncio.create_task(_renew(workspace))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _renew(workspace: Workspace) -> None:
+    while True:
+        await asyncio.sleep(RENEWAL.total_seconds())
+        try:
+            await asyncio.to_thread(workspace.renew)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the store, executions go on
+            _log.warning("revision cannot be renewed: prune may take it for unused", reason=str(error))

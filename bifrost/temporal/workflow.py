@@ -28,7 +28,7 @@ from temporalio import workflow
 from temporalio.common import RawValue, RetryPolicy, SearchAttributeKey
 from temporalio.exceptions import ApplicationError, FailureError
 
-from bifrost import messages, parameters
+from bifrost import calling, messages, parameters
 from bifrost.errors import TimeoutError, ValidationError  # noqa: A004 - the name is the guide's
 from bifrost.messages import BeginAnswer, BeginRequest, CallContext, CallerMessage, StartMessage
 from bifrost.models import SYSTEM_CALLER, ExecutionStatus, WorkflowMetadata
@@ -38,7 +38,6 @@ from bifrost.temporal.environment import TemporalEnvironment
 from bifrost.temporal.progress import CHECKPOINT_KEY
 from bifrost.workspace import determinism
 from bifrost.workspace.live import Workspace
-from bifrost.workspace.loader import Namespace
 
 _ORG = SearchAttributeKey.for_keyword(messages.ORG_ATTRIBUTE)
 _CALLER = SearchAttributeKey.for_keyword(messages.CALLER_ATTRIBUTE)
@@ -75,10 +74,11 @@ class Run:
             with _user_code():
                 start = _parse(argument)
             begun = await self._begin(start)
-            revision = self.workspace.revisions.get(begun.revision)
+            namespace = self.workspace.namespace(begun.revision)
             with _user_code(), determinism.running(TemporalEnvironment()):
-                metadata = Namespace(revision).workflow(begun.path, workflow.info().workflow_type)
+                metadata = namespace.workflow(begun.path, workflow.info().workflow_type)
                 self._context = self._context_of(begun, metadata)
+                calling.durable_calls.set(self._context.call_activity)
                 result = await _bounded(_call(metadata, self._context, start), metadata.timeout_seconds)
                 encoded = workflow.payload_converter().to_payload(result)
                 outcome = _outcome_of(result)
@@ -111,6 +111,7 @@ class Run:
             if isinstance(refusal, asyncio.CancelledError):
                 raise refusal from None
             raise failures.application_error(refusal, retry=False) from None
+        _check_hash_seed(begun)
         workflow.upsert_search_attributes([
             _REVISION.value_set(begun.revision), _CALLER.value_set(caller.email or caller.user_id),
             *([_ORG.value_set(org_id)] if org_id else [])])
@@ -153,6 +154,17 @@ def _parse(argument: Any) -> StartMessage:
         raise ValidationError(
             f"The start argument is not as it must be: {where}: {first['msg']}. It has the form "
             '{"org_id": "acme", "params": {"name": "value"}, "caller": {"user_id": "u1"}}', field=where) from None
+
+
+def _check_hash_seed(begun: BeginAnswer) -> None:
+    """Refuse, as an engine error, to go on where sets of strings have another order than where the run began.
+
+    Raises:
+        RuntimeError: this worker runs under another hash seed.
+    """
+    if begun.hash_probe not in (None, messages.hash_probe()):
+        raise RuntimeError("This worker runs under another hash seed than the one that began this execution, so sets of strings "
+                           "have another order here: start workers with `bifrost worker`, or with PYTHONHASHSEED=0")
 
 
 async def _call(metadata: WorkflowMetadata, context: DurableContext, start: StartMessage) -> Any:

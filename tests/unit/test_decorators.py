@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from datetime import date
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -112,7 +113,7 @@ async def _unnamed(context: Any, *args: Any) -> None:
     (workflow(name="a"), _unnamed, "arguments without a name"),
     (workflow(name="a"), greet, "is decorated twice"),
     (data_provider(name="a", cache_ttl_seconds=-1), _plain(), "is negative"),
-    (param("a", "colour"), _plain(), "Invalid parameter type 'colour' of 'a'. Must be one of: string"),
+    (param("a", "colour"), _plain(), "Invalid parameter type 'colour' of 'a' in function. Must be one of: string"),
     (param("a", "string", validation={"minimum": 1}), _plain(), "Unknown validation 'minimum'"),
     (param("a", "string"), greet, "put it below"),
     (lambda function: param("a", "string")(param("a", "int")(function)), _plain(), "described twice"),
@@ -147,7 +148,7 @@ async def _any(**context: Any) -> None:
     (lambda: workflow(name="a")(MagicMock), "The workflow 'a' must be an async function: write `async def MagicMock`"),
     (lambda: workflow(name="a")(functools.partial(_sync)), "must be an async function: write `async def a`"),
     (lambda: param("a", "colour")(MagicMock), "Invalid parameter type 'colour'"),
-    (lambda: param("a", "string", validation={"min": 1})(_plain()), "Parameter 'a': the validation 'min' is for float, int"),
+    (lambda: param("a", "string", validation={"min": 1})(_plain()), "Parameter 'a' of function: the validation 'min' is for float, int"),
 ])
 def test_common_mistakes_are_told_where_they_are_made(decorate: Any, said: str) -> None:
     """Also where there is no function to name: the line is then that of whoever decorates."""
@@ -156,3 +157,33 @@ def test_common_mistakes_are_told_where_they_are_made(decorate: Any, said: str) 
     assert said in str(refusal.value)
     assert str(refusal.value).startswith(f"{__file__}:")
     assert (refusal.value.details["file"], refusal.value.details["line"] > 0) == (__file__, True)
+
+
+def test_what_param_does_not_say_is_in_the_signature() -> None:
+    """Type, default and whether a value is required; what `@param` says goes before it."""
+    @workflow(name="silent")
+    @param("name")
+    @param("count", validation={"min": 1})
+    @param("day", default_value="2030-01-02")
+    @param("note", "string")
+    @param("maybe", required=False)
+    @param("forced", required=True)
+    async def silent(context: Any, name: str, count: int, day: date, note: str | None = None, maybe: bool = True, forced: float = 1.0,
+                     extra: list[str] = []) -> None: ...  # noqa: B006 - users write it
+
+    described = silent._workflow_metadata.parameters  # type: ignore[attr-defined]
+    assert [(one.name, one.type, one.required, one.default_value) for one in described] == [
+        ("name", "string", True, None), ("count", "int", True, None), ("day", "date", False, date(2030, 1, 2)),
+        ("note", "string", False, None), ("maybe", "bool", False, True), ("forced", "float", True, 1.0), ("extra", "list", False, [])]
+
+
+@pytest.mark.parametrize(("options", "said"), [
+    ({"validation": {"min_length": 1}}, "Parameter 'a' of function: the validation 'min_length' is for email, list, string, not for int"),
+    ({"default_value": "many"}, "Parameter 'a' of function: the default_value 'many' must be a whole number"),
+    ({"type": "date", "default_value": "soon"}, "Parameter 'a' of function: the default_value 'soon' must be a date")])
+def test_what_is_said_must_fit_the_type(options: dict[str, Any], said: str) -> None:
+    """Rules and default are held against the type, also where it is read from the signature."""
+    async def function(context: Any, a: int) -> None: ...
+    with pytest.raises(DefinitionError) as refusal:
+        workflow(name="it")(param("a", **options)(function))
+    assert said in str(refusal.value)

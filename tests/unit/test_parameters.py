@@ -11,7 +11,8 @@ import pytest
 
 from bifrost import parameters
 from bifrost.errors import ValidationError
-from bifrost.models import ParameterMetadata
+from bifrost.models import ParameterMetadata, Secret
+from bifrost.parameters import Declared
 
 
 def _parameter(type_name: str = "string", name: str = "x", **more: Any) -> ParameterMetadata:
@@ -116,8 +117,8 @@ def test_the_signature_completes_the_description() -> None:
                  e: dict[str, Any] = {}, f=None, *, g: datetime, **rest: Any) -> None:  # noqa: B006
         del context, a, b, c, d, e, f, g, rest
 
-    described = parameters.of_signature(inspect.signature(function, eval_str=True), [_parameter("email", name="a"),
-                                                                                  _parameter("int", name="b")])
+    described = parameters.of_signature(inspect.signature(function, eval_str=True), [
+        Declared(_parameter("email", name="a"), says_required=True), Declared(_parameter("int", name="b"), says_required=False)])
     assert [(one.name, one.type, one.required, one.default_value) for one in described] == [
         ("a", "email", False, None), ("b", "int", False, 2), ("c", "bool", False, None), ("d", "list", False, None),
         ("e", "json", False, {}), ("f", "any", False, None), ("g", "datetime", True, None)]
@@ -160,3 +161,27 @@ def test_a_type_is_read_from_an_annotation(annotation: Any, type_name: str) -> N
     context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     [parameter] = parameters.of_signature(inspect.Signature([context, argument]), [])
     assert (parameter.type, parameter.required) == (type_name, True)
+
+
+@pytest.mark.parametrize("value", [{"secret_ref": "api_key"}, '{"secret_ref": "api_key"}', {"$secret": {"org_id": "acme", "name": "api_key"}},
+                                   Secret("acme", "api_key")])
+def test_a_secret_is_given_by_reference(value: Any) -> None:
+    """As the name of one, in JSON or not, or as the handle that a workflow has."""
+    coerced = parameters.check(_parameter("secret"), value)
+    assert isinstance(coerced, Secret)
+    assert coerced.name == "api_key"
+
+
+@pytest.mark.parametrize("value", ["hunter2", {"secret": "hunter2"}, {"secret_ref": 5}, ["hunter2"], 5, '{"secret_ref": "a", "b": 1}'])
+def test_a_secret_is_never_given_by_value(value: Any) -> None:
+    """A value is refused, and not repeated in what is said of it."""
+    with pytest.raises(ValidationError, match="must be a reference to a secret") as refusal:
+        parameters.check(_parameter("secret"), value)
+    assert "hunter2" not in str(refusal.value.to_dict())
+
+
+def test_a_default_is_nobodys_own() -> None:
+    """A list that one run gets by default, and fills, is empty for the next."""
+    parameter = _parameter("list", name="items", default_value=[])
+    parameters.bind([parameter], {})["items"].append(1)
+    assert parameters.bind([parameter], {}) == {"items": []}

@@ -1,0 +1,72 @@
+"""How a function of user code is called: sync or async, with values of the types that it names, and inside a run durably."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import types
+import typing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter
+from pydantic import ValidationError as Unfit
+
+from bifrost.errors import ValidationError
+from bifrost.models import ActivityMetadata
+
+
+class DurableCalls(Protocol):
+    """How a run makes the call of an `@activity`."""
+
+    def __call__(self, activity: ActivityMetadata, arguments: dict[str, Any]) -> Awaitable[Any]:
+        """Make the call with named arguments, and answer its result."""
+
+
+durable_calls: ContextVar[DurableCalls | None] = ContextVar("durable_calls", default=None)
+"""Set inside a run; elsewhere an `@activity` is called as the function that it is."""
+
+
+async def call(function: Callable[..., Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+    """Call a function and answer what it returns; a sync one runs in a thread."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*args, **(kwargs or {}))
+    result = await asyncio.to_thread(function, *args, **(kwargs or {}))
+    return await result if inspect.isawaitable(result) else result
+
+
+def hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """What each argument, and `return`, is annotated with; those that mean nothing here are left out."""
+    try:
+        return typing.get_type_hints(function, include_extras=True)
+    except (NameError, TypeError, AttributeError):  # a name that only type checkers import
+        return {name: hint for name, hint in function.__annotations__.items() if not isinstance(hint, str)}
+
+
+def typed(hint: Any, value: Any, what: str) -> Any:
+    """`value`, as it came from JSON, as what it is annotated with: a model, a dataclass, a `datetime`, a set.
+
+    Plain JSON types are left as they are.
+
+    Raises:
+        ValidationError: it is no such thing; `what` names it.
+    """
+    if _is_plain(hint):
+        return value
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except Unfit as error:
+        first = error.errors()[0]
+        where = ".".join([what, *map(str, first["loc"])])
+        raise ValidationError(f"{where}: {first['msg']}", field=what) from None
+
+
+_PLAIN = (Any, object, None, type(None), str, int, float, bool, dict, list, Mapping, Sequence, inspect.Parameter.empty)
+
+
+def _is_plain(hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin in (dict, list, Mapping, Sequence, typing.Union, types.UnionType):
+        return all(_is_plain(argument) for argument in typing.get_args(hint))
+    return any(hint is plain for plain in _PLAIN)

@@ -1,0 +1,217 @@
+"""`@activity`: functions of user code that do I/O, called durably from workflows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+
+from bifrost.errors import IntegrationError, NotFoundError, ValidationError, WorkflowException
+from bifrost.temporal.history import read_execution
+from tests.temporal.conftest import House
+from tests.waiting import until
+
+REPORT = """
+    import os
+    import threading
+    from dataclasses import dataclass
+    from datetime import datetime
+    from pathlib import Path
+
+    from pydantic import BaseModel
+    from bifrost import IntegrationError, OrganizationContext, activity, param, workflow
+
+    class Line(BaseModel):
+        text: str
+        at: datetime
+
+    @dataclass
+    class Summary:
+        lines: list[Line]
+        where: str
+
+    @activity
+    def write(path: str, lines: list[Line], mode: str = "a") -> Summary:
+        with open(path, mode) as file:
+            for line in lines:
+                assert isinstance(line, Line)
+                file.write(f"{line.text} {line.at:%Y}\\n")
+        return Summary(lines, threading.current_thread().name)
+
+    @activity(name="read_back", description="Read what was written.", timeout_seconds=5, retry_policy={"max_attempts": 2})
+    async def read(context: OrganizationContext, path: str, secret: str, **more):
+        secret_is = await context.get_secret("user_management_api_key")
+        return {"text": Path(path).read_text(), "same": secret_is == secret, "org": context.org_id, "more": more,
+                "home": "HOME" in os.environ}
+
+    @workflow(name="report")
+    async def report(context, path: str):
+        lines = [Line(text="a", at=datetime(2030, 1, 1)), Line(text="b", at=datetime.now())]
+        summary = await write(path, lines=lines)
+        read_back = await read(context, path, secret=await context.get_secret("user_management_api_key"), x=1)
+        return {"kinds": [type(summary) is Summary, type(summary.lines[0]) is Line], "where": summary.where, "read": read_back,
+                "lines": len(read_back.text.splitlines())}
+"""
+
+
+async def test_an_activity_does_what_a_run_may_not(house: House, tmp_path: Path) -> None:
+    """It opens files, sync or async, gets models as models, the live context and the secret's value; its input is readable."""
+    house.write("workflows/report.py", REPORT)
+    async with house.serving():
+        handle = await house.start("report", {"path": str(tmp_path / "out.txt")})
+        result = await handle.result()
+    assert result["kinds"] == [True, True]
+    assert "MainThread" not in result["where"]
+    read = result["read"]
+    assert (read["same"], read["org"], read["more"], read["home"], result["lines"]) == (True, "acme", {"x": 1}, True, 2)
+    history = await handle.fetch_history()
+    scheduled = [event.activity_task_scheduled_event_attributes for event in history.events
+                 if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED]
+    assert [one.activity_type.name for one in scheduled] == ["write", "read_back"]
+    arguments, code = (json.loads(payload.data) for payload in scheduled[1].input.payloads)
+    assert arguments == {"context": {"$context": True}, "path": str(tmp_path / "out.txt"), "x": 1,
+                         "secret": {"$secret": {"org_id": "acme", "name": "user_management_api_key"}}}
+    assert code == {"revision": house.workspace.catalog.revision, "module": "workspace.workflows.report", "function": "read"}
+    assert scheduled[1].start_to_close_timeout.seconds == 5
+    assert scheduled[1].retry_policy.maximum_attempts == 2
+    assert [one.name for one in (await read_execution(house.client, handle.id)).calls] == ["write", "read_back"]
+
+
+FAILING = """
+    from bifrost import IntegrationError, ValidationError, activity, workflow
+
+    class Own(Exception):
+        pass
+
+    TRIES = []
+
+    @activity(retry_policy={"max_attempts": 3, "backoff_seconds": 0.01})
+    def flaky(limit: int):
+        TRIES.append(1)
+        if len(TRIES) < limit:
+            raise IntegrationError("busy", status_code=503)
+        return len(TRIES)
+
+    @activity
+    async def wrong():
+        raise IntegrationError("no such thing", status_code=404, item="x")
+
+    @activity
+    async def odd():
+        raise Own("odd")
+
+    def _make():
+        @activity
+        async def hidden(): ...
+        return hidden
+
+    hidden = _make()
+
+    @workflow(name="fails")
+    async def fails(context, which: str):
+        match which:
+            case "flaky":
+                return await flaky(3)
+            case "wrong":
+                return await wrong()
+            case "odd":
+                return await odd()
+            case "hidden":
+                return await hidden()
+            case "shape":
+                return await flaky(3, 4)
+            case "type":
+                return await flaky("many")
+"""
+
+
+async def test_a_failing_activity_is_retried_as_it_says(house: House) -> None:
+    """What may succeed later is tried again, with the module's state kept between attempts; what may not ends at once."""
+    house.write("workflows/fails.py", FAILING)
+    async with house.serving():
+        assert await house.run("fails", {"which": "flaky"}) == 3
+        with pytest.raises(IntegrationError, match="no such thing") as refusal:
+            await house.run("fails", {"which": "wrong"})
+        assert (refusal.value.status_code, refusal.value.details["item"]) == (404, "x")
+        with pytest.raises(WorkflowException, match="odd") as failure:
+            await house.run("fails", {"which": "odd"})
+        assert failure.value.error_type == "Own"
+        with pytest.raises(NotFoundError, match="must stand at the top of its file"):
+            await house.run("fails", {"which": "hidden"})
+        with pytest.raises(TypeError, match="too many positional arguments"):
+            await house.run("fails", {"which": "shape"})
+
+
+PINNED = """
+    from bifrost import activity, workflow
+    from .lib.words import WORD
+
+    @activity
+    async def say() -> str:
+        return WORD
+
+    @workflow(name="pinned")
+    async def pinned(context):
+        context.save_checkpoint("waiting")
+        await context.wait_for_event("go")
+        return await say()
+"""
+
+
+async def test_an_activity_is_of_the_executions_revision(house: House) -> None:
+    """An execution calls the activity that it began with, though it was edited, or its file deleted, since."""
+    house.write("workflows/a/pinned/workflow.py", PINNED)
+    house.write("workflows/a/pinned/lib/words.py", "WORD = 'first'")
+    house.write("integrations/late.py", """
+        from bifrost import BaseIntegration
+        class Late(BaseIntegration):
+            integration_name = "late"
+            async def authenticate(self): ...
+    """)
+    async with house.serving():
+        first = await house.start("pinned")
+
+        async def begun() -> bool:
+            return bool((await read_execution(house.client, first.id)).checkpoints)
+
+        await until(begun)
+        house.write("workflows/a/pinned/lib/words.py", "WORD = 'second'")
+        assert house.workspace.refresh()
+        second = await house.start("pinned")
+        await second.signal("go")
+        assert await second.result() == "second"
+        (house.root / "workflows/a/pinned/workflow.py").unlink()
+        assert house.workspace.refresh()
+    async with house.serving():
+        await first.signal("go")
+        assert await first.result() == "first"
+        assert "late" in house.workspace.catalog.integrations
+
+
+async def test_an_argument_that_does_not_fit_is_refused(house: House) -> None:
+    """A value that is not what the activity's argument is annotated with is refused, naming the argument, without retries."""
+    house.write("workflows/fit.py", """
+        from datetime import date
+        from bifrost import activity, workflow
+
+        @activity
+        async def on(day: date) -> str:
+            return day.isoformat()
+
+        @activity
+        async def off() -> date:
+            return "tomorrow"
+
+        @workflow(name="fit")
+        async def fit(context, day: str):
+            return await (on(day) if day != "off" else off())
+    """)
+    async with house.serving():
+        assert await house.run("fit", {"day": "2030-01-02"}) == "2030-01-02"
+        with pytest.raises(ValidationError, match=r"^day: Input should be a valid date") as refusal:
+            await house.run("fit", {"day": "never"})
+        assert refusal.value.field == "day"
+        with pytest.raises(ValidationError, match=r"^The result of off: Input should be a valid date"):
+            await house.run("fit", {"day": "off"})
