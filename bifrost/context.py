@@ -10,7 +10,7 @@ import abc
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -205,6 +205,33 @@ class OrganizationContext(abc.ABC):
     @abc.abstractmethod
     async def execute_workflow(self, name: str, params: Mapping[str, Any] | None = None) -> Any:
         """Run another workflow for the same organization and answer its result."""
+
+    @abc.abstractmethod
+    async def map(self, target: str | Callable[..., Any], items: Iterable[Any], concurrency: int = 10) -> Any:
+        """Call `target` for each item, `concurrency` at once, however many there are; a failure stops nothing.
+
+        Answers `{"results", "failures", "succeeded", "failed"}`: results in the order of the items (None where one failed),
+        failures as `{"index", "item", "error"}`.
+
+        Args:
+            target: The name of a workflow, whose parameters the items are; or a function that stands at the top of a file,
+                an `@activity` too, called with the item, or with the context and the item if its first argument is `context`.
+            items: JSON values.
+            concurrency: How many items are under way at once.
+
+        Raises:
+            ValidationError: `target` is neither, or `concurrency` is not above 0.
+        """
+
+    @abc.abstractmethod
+    def on_failure(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        """Keep an undo call: made, in reverse order, if the execution fails, runs out of time or is cancelled.
+
+        `context.on_failure(graph.delete_user, user["id"])`. Any function will do; calls in it are durable.
+
+        Raises:
+            ValidationError: `function` is no function.
+        """
 
     @abc.abstractmethod
     async def wait_for_event(self, name: str, timeout: float | timedelta | None = None) -> Any:  # noqa: ASYNC109

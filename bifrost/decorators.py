@@ -97,8 +97,8 @@ def param(name: str, type: str | None = None, label: str | None = None, required
 
 def workflow(name: str, description: str = "", category: str = "General", tags: Sequence[str] | None = None,
              execution_mode: str = "sync", timeout_seconds: float = 0, retry_policy: Mapping[str, Any] | None = None,
-             schedule: str | None = None, requires_org: bool = True,
-             expose_in_forms: bool = True) -> Callable[[F], F]:
+             schedule: str | None = None, requires_org: bool = True, expose_in_forms: bool = True,
+             requires_approval: bool = False) -> Callable[[F], F]:
     """Make an `async def` that takes a context first a durable workflow.
 
     Args:
@@ -107,12 +107,14 @@ def workflow(name: str, description: str = "", category: str = "General", tags: 
         category: Where lists show it.
         tags: Words to find it by.
         execution_mode: `sync` (callers wait), `async` (callers poll) or `scheduled` (needs `schedule`).
-        timeout_seconds: How long one execution may take, from its start; 0 means no limit.
+        timeout_seconds: How long one execution may take, from its start; 0 means no limit. Its clean-up may take ten minutes more.
         retry_policy: For its integration calls: `max_attempts`, `backoff` (a factor), `backoff_seconds` (the first
             wait), `max_backoff_seconds`.
         schedule: A cron expression, in UTC.
         requires_org: Whether an execution needs an organization.
         expose_in_forms: Whether a form may be shown for it.
+        requires_approval: Whether an execution waits, before its code begins, until somebody other than its caller has
+            approved it (`bifrost executions approve`). That time does not count for `timeout_seconds`.
 
     Raises:
         DefinitionError: what was written cannot work; names file, line and cure.
@@ -128,7 +130,7 @@ def workflow(name: str, description: str = "", category: str = "General", tags: 
             name=name, description=description or _first_line(function), function=function,
             source=location_of(function), category=category, tags=tuple(tags or ()), execution_mode=execution_mode,
             timeout_seconds=timeout_seconds, retry_policy=dict(retry_policy or {}), schedule=schedule,
-            requires_org=requires_org, expose_in_forms=expose_in_forms, parameters=_described(function, name))
+            requires_org=requires_org, expose_in_forms=expose_in_forms, requires_approval=requires_approval, parameters=_described(function, name))
         return _checked(function, metadata.parameters, WORKFLOW_ATTRIBUTE, metadata)
     return decorate
 

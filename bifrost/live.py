@@ -111,6 +111,12 @@ class LiveContext(OrganizationContext):
         raise _belongs_to_the_workflow("execute_workflow", "A call that started executions would, when it is retried, "
                                        "start them again")
 
+    async def map(self, target: Any, items: Any, concurrency: int = 10) -> NoReturn:  # noqa: ARG002 - the port's arguments
+        raise _belongs_to_the_workflow("map", "A call is made in one piece, and made again in one piece")
+
+    def on_failure(self, function: Any, *args: Any, **kwargs: Any) -> NoReturn:  # noqa: ARG002 - the port's arguments
+        raise _belongs_to_the_workflow("on_failure", "What is to be undone is known where the call was made")
+
     async def wait_for_event(self, name: str, timeout: float | timedelta | None = None) -> NoReturn:  # noqa: ARG002, ASYNC109 - the port's arguments
         raise _belongs_to_the_workflow("wait_for_event", "Events are sent to an execution, and a call cannot outlast "
                                        "its timeout")

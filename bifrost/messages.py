@@ -18,6 +18,9 @@ LOCATE_SECRET: Final = "locate_secret"
 ENGINE_ACTIVITIES: Final = (BEGIN, CHECKPOINT, LOCATE_SECRET)
 """Activity types that no `@activity` may have; an integration's have a dot."""
 
+APPROVE: Final = "approve"
+"""The update by which an execution is approved or rejected."""
+
 CONTEXT_HEADER: Final = "bifrost-context"
 LOG_MEMO: Final = "bifrost_log"
 GLOBAL_SCOPE: Final = "GLOBAL"
@@ -51,21 +54,59 @@ class CallerMessage(_Message):
     name: str = ""
 
 
+class CodeReference(_Message):
+    """The second input of an `@activity`'s call: where its code is. The first are its named arguments."""
+
+    revision: str
+    module: str
+    function: str
+
+
+class ApprovalMessage(_Message):
+    """The argument of the update `approve`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    by: CallerMessage
+    approved: bool = True
+    note: str = ""
+
+
+class MapMessage(_Message):
+    """A part of `context.map`, which an execution of the same workflow makes for the one that maps.
+
+    `workflow` or `code` is what is called for each item; `path` is the file of the revision that defines the workflow.
+    """
+
+    revision: str
+    path: str
+    items: list[Any]
+    concurrency: int
+    workflow: str | None = None
+    code: CodeReference | None = None
+
+
 class StartMessage(_Message):
-    """The one argument of every workflow."""
+    """The one argument of every workflow. `map` is Bifrost's own."""
 
     model_config = ConfigDict(extra="forbid")
 
     org_id: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     caller: CallerMessage | None = None
+    map: MapMessage | None = None
 
 
 class BeginRequest(_Message):
-    """What `begin` is asked: may this execution run, and with what?"""
+    """What `begin` is asked: may this execution run, and with what?
+
+    `revision` and `path` are given for a part of another execution, which runs that one's code.
+    """
 
     workflow: str
     org_id: str | None = None
+    revision: str | None = None
+    path: str | None = None
 
 
 def hash_probe() -> int:
@@ -111,14 +152,6 @@ class CheckpointMessage(_Message):
     log: list[LogLine] = Field(default_factory=list)
 
 
-class CodeReference(_Message):
-    """The second input of an `@activity`'s call: where its code is. The first are its named arguments."""
-
-    revision: str
-    module: str
-    function: str
-
-
 class CallContext(_Message):
     """What crosses from an execution to its activities, in the header `bifrost-context`."""
 
@@ -127,3 +160,16 @@ class CallContext(_Message):
     workflow: str
     org_id: str | None = None
     caller: CallerMessage
+
+
+class ResumeMessage(_Message):
+    """What a resume writes down in the reason of its reset: the code that the run goes on with.
+
+    Without `revision`, what `begin` answered holds. `integrations` are those that the code may call. With `keep`, calls that
+    had succeeded since the point of the reset are not made again.
+    """
+
+    revision: str | None = None
+    path: str | None = None
+    integrations: list[str] | None = None
+    keep: bool = True

@@ -105,6 +105,7 @@ class WorkflowMetadata:
     schedule: str | None = None
     requires_org: bool = True
     expose_in_forms: bool = True
+    requires_approval: bool = False
     parameters: tuple[ParameterMetadata, ...] = ()
 
 

@@ -21,6 +21,7 @@ from bifrost.organizations.base import OrganizationStore
 from bifrost.record import record
 from bifrost.secrets.base import SecretStore
 from bifrost.temporal import failures
+from bifrost.temporal.converter import payload_of
 from bifrost.temporal.interceptors import carried_context
 from bifrost.workspace.live import Workspace
 
@@ -52,10 +53,9 @@ class Activities:
         """
         with _carried():
             catalog = self._workspace.catalog
-            entry = catalog.workflow(request.workflow)
             answer = BeginAnswer(
-                revision=catalog.revision, path=entry.path, global_config=dict(self._organizations.global_config()),
-                integrations=sorted(catalog.integrations), hash_probe=messages.hash_probe())
+                revision=request.revision or catalog.revision, path=request.path or catalog.workflow(request.workflow).path,
+                global_config=dict(self._organizations.global_config()), integrations=sorted(catalog.integrations), hash_probe=messages.hash_probe())
             if request.org_id is None:
                 return answer
             organization = self._organizations.get(request.org_id)
@@ -80,17 +80,21 @@ class Activities:
             await self._secrets.get(_org_id(), name)
 
     @activity.defn(dynamic=True)
-    async def call(self, arguments: Sequence[RawValue]) -> Any:
+    async def call(self, arguments: Sequence[RawValue]) -> RawValue:
         """One attempt of an integration call, whose type is `<integration>.<method>`, or of an `@activity`'s."""
         integration, dot, method = activity.info().activity_type.partition(".")
         convert = activity.payload_converter().from_payload
         with _carried(integration if dot else None):
             given = await self._with_secrets(convert(arguments[0].payload) if arguments else {})
             async with _heartbeats():
-                if not dot:
-                    return await self._perform(given, _code_of(arguments))
-                args, kwargs = unbind(given)
-                return await self._pool.call(_org_id(), integration, method, args, kwargs)
+                result = await self._result(given, arguments, integration, method if dot else None)
+            return RawValue(payload_of(result, f"The result of {activity.info().activity_type}", "result"))
+
+    async def _result(self, given: dict[str, Any], arguments: Sequence[RawValue], name: str, method: str | None) -> Any:
+        if method is None:
+            return await self._perform(given, _code_of(arguments))
+        args, kwargs = unbind(given)
+        return await self._pool.call(_org_id(), name, method, args, kwargs)
 
     async def _perform(self, given: dict[str, Any], code: CodeReference) -> Any:
         """Call an `@activity`, as its revision has it, with values of the types that it names."""

@@ -13,25 +13,28 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import Callable, Generator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import structlog
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import FailureError
 
 from bifrost import calling, messages
 from bifrost.context import OrganizationContext
-from bifrost.errors import NotFoundError, TimeoutError  # noqa: A004 - the name is the guide's
+from bifrost.errors import NotFoundError, TimeoutError, ValidationError, WorkflowException  # noqa: A004 - the name is the guide's
 from bifrost.integrations.base import BaseIntegration
 from bifrost.integrations.registry import bind
-from bifrost.messages import BeginAnswer, CallContext, CodeReference
+from bifrost.messages import BeginAnswer, CallContext, CodeReference, MapMessage, StartMessage
 from bifrost.models import ActivityMetadata, Caller, OAuthCredentials, Organization, RetryRules, Secret
 from bifrost.record import record
-from bifrost.temporal import failures
+from bifrost.temporal import failures, fan_out
+from bifrost.temporal.converter import payload_of
 from bifrost.temporal.progress import MAX_PENDING, Progress
+from bifrost.temporal.undo import Undo
 
 HEARTBEAT = timedelta(seconds=3)
 """After this long without a sign of life, a call is made again by another worker."""
@@ -60,6 +63,9 @@ class DurableContext(OrganizationContext):
         self._call_context = call_context
         self._integrations = begun.integrations
         self._revision = begun.revision
+        self._path = begun.path
+        self._maps = 0
+        self.undo = Undo()
         self._retry_policy = retry_policy
         self._classes = classes
         self._slots = asyncio.Semaphore(MAX_PENDING)
@@ -117,8 +123,9 @@ class DurableContext(OrganizationContext):
     async def _make(self, name: str, inputs: Sequence[Any], rules: RetryRules, timeout_seconds: float) -> Any:
         async with self._slots:
             await self.progress.written()
+            sent = RawValue(payload_of(inputs[0], f"What is given to {name}"))
             handle = workflow.start_activity(
-                name, args=inputs, start_to_close_timeout=timedelta(seconds=timeout_seconds), heartbeat_timeout=HEARTBEAT,
+                name, args=[sent, *inputs[1:]], start_to_close_timeout=timedelta(seconds=timeout_seconds), heartbeat_timeout=HEARTBEAT,
                 retry_policy=RetryPolicy(
                     initial_interval=timedelta(seconds=rules.initial_seconds), backoff_coefficient=rules.factor,
                     maximum_interval=timedelta(seconds=rules.max_seconds), maximum_attempts=rules.max_attempts))
@@ -148,11 +155,64 @@ class DurableContext(OrganizationContext):
 
     async def execute_workflow(self, name: str, params: Mapping[str, Any] | None = None) -> Any:
         await self.progress.written()
-        start = messages.StartMessage(org_id=self.org_id, params=dict(params or {}), caller=self._call_context.caller)
+        start = StartMessage(org_id=self.org_id, params=dict(params or {}), caller=self._call_context.caller)
         try:
-            return record(await workflow.execute_child_workflow(name, start))
+            return record(await workflow.execute_child_workflow(name, RawValue(payload_of(start, f"What is given to {name}"))))
         except FailureError as error:
             raise failures.of_call(error, f"workflow {name}") from error.cause
+
+    async def map(self, target: str | Callable[..., Any], items: Iterable[Any], concurrency: int = 10) -> Any:
+        if concurrency < 1:
+            raise ValidationError(f"concurrency must be above 0, not {concurrency}", field="concurrency")
+        name, code = fan_out.reference(target, self._revision)
+        wanted = list(items)
+        if len(wanted) <= fan_out.PART:
+            return await fan_out.make(self.caller_of(target), wanted, concurrency)
+        self._maps += 1
+        shown, number = name or (code.function if code else ""), self._maps
+        message = MapMessage(revision=self._revision, path=self._path, items=[], concurrency=concurrency, workflow=name, code=code)
+
+        async def start(part: MapMessage, first: int) -> Any:
+            await self.progress.written()
+            argument = StartMessage(org_id=self.org_id, caller=self._call_context.caller, map=part)
+            try:
+                return await workflow.execute_child_workflow(
+                    self._call_context.workflow, argument, id=f"{self.execution_id}/map-{number}/{first}",
+                    static_summary=f"{shown}: items {first:,} to {first + len(part.items) - 1:,} of {len(wanted):,}")
+            except FailureError as error:
+                raise failures.of_call(error, f"a part of {shown}") from error.cause
+
+        def progress(done: int, failed: int) -> None:
+            self.log("info", fan_out.show(shown, done, len(wanted), failed))
+
+        return await fan_out.make_in_parts(wanted, concurrency, start, message, progress)
+
+    def caller_of(self, target: str | Callable[..., Any]) -> fan_out.Call:
+        """How `map` makes one item."""
+        name = fan_out.reference(target, self._revision)[0]
+
+        async def call(item: Any) -> Any:
+            if name is not None:
+                return await self.execute_workflow(name, item)
+            assert callable(target), "a reference is a name or a function"
+            result = target(self, item) if fan_out.takes_context(target) else target(item)
+            return await result if inspect.isawaitable(result) else result
+
+        return call
+
+    def on_failure(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+        self.undo.add(function, args, kwargs)
+
+    async def undo_all(self, error: BaseException) -> None:
+        """Undo what `on_failure` kept, because of `error`, which is told what became of it."""
+        if not self.undo:
+            return
+        self.save_checkpoint("undoing", {"because": str(error) or type(error).__name__})
+        await self.progress.written()  # a command: a run that is evicted, which looks like a cancellation, is stopped here
+        undone = await self.undo.run(self)
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, WorkflowException):
+            reason.details["undone"] = undone
 
     # --- waiting -------------------------------------------------------------------------------------------------
 
@@ -182,7 +242,7 @@ class IntegrationProxy:
         async def call(*args: Any, **kwargs: Any) -> Any:
             return await self._context.call(self._name, method, args, kwargs)
 
-        call.__name__ = method
+        call.__name__, call.__qualname__ = method, f"{self._name}.{method}"
         return call
 
     def __repr__(self) -> str:

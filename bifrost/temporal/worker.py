@@ -12,7 +12,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
-from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
 from bifrost.errors import ConfigurationError
 from bifrost.live import live_pool
@@ -21,6 +21,7 @@ from bifrost.organizations.base import OrganizationStore
 from bifrost.secrets.base import SecretStore
 from bifrost.temporal import workflow
 from bifrost.temporal.activities import Activities
+from bifrost.temporal.blocked import WatchfulRunner
 from bifrost.temporal.interceptors import ContextInterceptor
 from bifrost.workspace import audit
 from bifrost.workspace.live import Workspace
@@ -88,7 +89,7 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
         workflows=[*(workflow.generate(name, workspace) for name in workspace.catalog.workflows),
                    workflow.fallback(workspace)],
         activities=activities.all(), interceptors=[ContextInterceptor()],
-        workflow_runner=UnsandboxedWorkflowRunner(), max_cached_workflows=max_cached_workflows,
+        unsandboxed_workflow_runner=WatchfulRunner(), max_cached_workflows=max_cached_workflows,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
         max_heartbeat_throttle_interval=timedelta(seconds=1), default_heartbeat_throttle_interval=timedelta(seconds=1),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(), activity_task_poller_behavior=PollerBehaviorAutoscaling())

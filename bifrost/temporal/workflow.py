@@ -11,15 +11,15 @@ revision that is not in this worker's store, non-determinism) fails the workflow
 must not fail runs. `_user_code` is the line between the two.
 
 **Cancellation** reaches user code as `asyncio.CancelledError`, which `except Exception` does not swallow. The timeout is a
-durable timer that does the same and then turns the cancellation into a `TimeoutError`.
+durable timer that does the same, and then fails the run with a `TimeoutError` (`deadline`). What the code asked to be undone
+is undone before the run ends (`undo`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import builtins
 import contextlib
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, cast
 
@@ -29,15 +29,20 @@ from temporalio.common import RawValue, RetryPolicy, SearchAttributeKey
 from temporalio.exceptions import ApplicationError, FailureError
 
 from bifrost import calling, messages, parameters
-from bifrost.errors import TimeoutError, ValidationError  # noqa: A004 - the name is the guide's
-from bifrost.messages import BeginAnswer, BeginRequest, CallContext, CallerMessage, StartMessage
+from bifrost.errors import ValidationError, WorkflowException
+from bifrost.messages import BeginAnswer, BeginRequest, CallContext, CallerMessage, MapMessage, StartMessage
 from bifrost.models import SYSTEM_CALLER, ExecutionStatus, WorkflowMetadata
-from bifrost.temporal import failures
+from bifrost.record import record
+from bifrost.temporal import blocked, failures, fan_out
+from bifrost.temporal.approval import Approval
+from bifrost.temporal.converter import payload_of
+from bifrost.temporal.deadline import RunTimeout, bounded
 from bifrost.temporal.durable_context import DurableContext
 from bifrost.temporal.environment import TemporalEnvironment
 from bifrost.temporal.progress import CHECKPOINT_KEY
 from bifrost.workspace import determinism
 from bifrost.workspace.live import Workspace
+from bifrost.workspace.loader import Namespace
 
 _ORG = SearchAttributeKey.for_keyword(messages.ORG_ATTRIBUTE)
 _CALLER = SearchAttributeKey.for_keyword(messages.CALLER_ATTRIBUTE)
@@ -54,6 +59,7 @@ class Run:
     def __init__(self) -> None:
         self.call_context: CallContext | None = None  # read by the interceptor, for the activities' header
         self._context: DurableContext | None = None
+        self._approval = Approval()
         self._events: dict[str, list[Any]] = {}
 
     @workflow.signal(dynamic=True)
@@ -61,6 +67,24 @@ class Run:
         """Keep an event until the code asks for it."""
         values = [_value(argument) for argument in arguments]
         self._events.setdefault(name, []).append(values[0] if len(values) == 1 else values or None)
+
+    @workflow.update(name=messages.APPROVE)
+    def on_approve(self, argument: Any) -> str:
+        """Take the decision of whoever may approve this run."""
+        self._approval.decide(decision := self._approval.check(argument))
+        return "approved" if decision.approved else "rejected"
+
+    @on_approve.validator
+    def check_approval(self, argument: Any) -> None:
+        """Refuse what is no decision, before it is recorded.
+
+        Raises:
+            ApplicationError: why.
+        """
+        try:
+            self._approval.check(argument)
+        except WorkflowException as error:
+            raise failures.application_error(error, retry=False) from None
 
     async def execute(self, argument: Any) -> RawValue:
         """The run, whole.
@@ -76,15 +100,12 @@ class Run:
             begun = await self._begin(start)
             namespace = self.workspace.namespace(begun.revision)
             with _user_code(), determinism.running(TemporalEnvironment()):
-                metadata = namespace.workflow(begun.path, workflow.info().workflow_type)
-                self._context = self._context_of(begun, metadata)
-                calling.durable_calls.set(self._context.call_activity)
-                result = await _bounded(_call(metadata, self._context, start), metadata.timeout_seconds)
-                encoded = workflow.payload_converter().to_payload(result)
+                result = await self._perform(namespace, begun, start)
+                encoded = payload_of(result, "The result", "result")
                 outcome = _outcome_of(result)
         except ApplicationError as error:
             outcome, failure = ExecutionStatus.FAILED, error
-        except _RunTimeout as error:
+        except RunTimeout as error:
             outcome, failure = ExecutionStatus.TIMEOUT, failures.application_error(error.reason, retry=False)
         except asyncio.CancelledError as error:
             outcome, failure = ExecutionStatus.CANCELLED, error
@@ -93,6 +114,25 @@ class Run:
         if failure:
             raise failure
         return RawValue(encoded)
+
+    async def _perform(self, namespace: Namespace, begun: BeginAnswer, start: StartMessage) -> Any:
+        """User code, within its time; what it would undo is undone if it does not come to its end."""
+        metadata = namespace.workflow(begun.path, workflow.info().workflow_type)
+        context = self._context = self._context_of(begun, metadata)
+        calling.durable_calls.set(context.call_activity)
+        if start.map is not None:
+            return await _part(namespace, context, start.map)
+        given = _given(metadata, context, start)
+        since = workflow.info().workflow_start_time
+        if metadata.requires_approval:
+            assert self.call_context is not None, "begin comes first"
+            await self._approval.wait(context, self.call_context.caller)
+            since = workflow.now()
+        try:
+            return await bounded(metadata.function(context, **given), metadata.timeout_seconds, since)
+        except (Exception, RunTimeout, asyncio.CancelledError) as error:
+            await context.undo_all(error)
+            raise
 
     async def _begin(self, start: StartMessage) -> BeginAnswer:
         info = workflow.info()
@@ -103,7 +143,9 @@ class Run:
             workflow=info.workflow_type, org_id=org_id, caller=caller)
         try:
             begun: BeginAnswer = await workflow.execute_local_activity(
-                messages.BEGIN, BeginRequest(workflow=info.workflow_type, org_id=org_id), result_type=BeginAnswer,
+                messages.BEGIN, BeginRequest(
+                    workflow=info.workflow_type, org_id=org_id, revision=start.map.revision if start.map else None,
+                    path=start.map.path if start.map else None), result_type=BeginAnswer,
                 start_to_close_timeout=timedelta(seconds=30), retry_policy=RetryPolicy(
                     initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5)))
         except FailureError as error:
@@ -156,6 +198,14 @@ def _parse(argument: Any) -> StartMessage:
             '{"org_id": "acme", "params": {"name": "value"}, "caller": {"user_id": "u1"}}', field=where) from None
 
 
+async def _part(namespace: Namespace, context: DurableContext, part: MapMessage) -> Any:
+    """A part of another execution's `context.map`."""
+    target: Any = part.workflow
+    if part.code is not None:
+        target = getattr(namespace.load(part.code.module), part.code.function)
+    return await fan_out.make(context.caller_of(target), record(part.items), part.concurrency)
+
+
 def _check_hash_seed(begun: BeginAnswer) -> None:
     """Refuse, as an engine error, to go on where sets of strings have another order than where the run began.
 
@@ -167,14 +217,19 @@ def _check_hash_seed(begun: BeginAnswer) -> None:
                            "have another order here: start workers with `bifrost worker`, or with PYTHONHASHSEED=0")
 
 
-async def _call(metadata: WorkflowMetadata, context: DurableContext, start: StartMessage) -> Any:
+def _given(metadata: WorkflowMetadata, context: DurableContext, start: StartMessage) -> dict[str, Any]:
+    """The function's arguments; what is no parameter is a variable.
+
+    Raises:
+        ValidationError: they are not as they must be.
+    """
     if metadata.requires_org and context.org is None:
         raise ValidationError(f"Workflow '{metadata.name}' needs an organization: give an org_id", field="org_id")
     bound = parameters.bind(metadata.parameters, start.params)
     for name, value in start.params.items():
         if name not in bound:
             context.set_variable(name, value)
-    return await metadata.function(context, **bound)
+    return bound
 
 
 def _outcome_of(result: Any) -> ExecutionStatus:
@@ -182,41 +237,19 @@ def _outcome_of(result: Any) -> ExecutionStatus:
     return ExecutionStatus.COMPLETED_WITH_ERRORS if failed else ExecutionStatus.SUCCESS
 
 
-class _RunTimeout(BaseException):
-    """The run's deadline passed. Not an Exception, so that no user code swallows it."""
-
-    def __init__(self, reason: TimeoutError) -> None:
-        self.reason = reason
-
-
-async def _bounded(work: Coroutine[Any, Any, Any], timeout_seconds: float) -> Any:
-    """Await `work`, and cancel it `timeout_seconds` after the execution's start; 0 means never.
-
-    Not an async context manager made of a generator: when a worker ends, the SDK may leave an unfinished run to the garbage
-    collector, which closes the generator before the run that is inside it, and then complains.
-    """
-    if not timeout_seconds:
-        return await work
-    left = timeout_seconds - (workflow.now() - workflow.info().workflow_start_time).total_seconds()
-    bound = asyncio.timeout(max(left, 0))
-    try:
-        async with bound:
-            return await work
-    except builtins.TimeoutError:
-        if bound.expired():
-            raise _RunTimeout(TimeoutError(timeout_seconds)) from None
-        raise
-
-
 @contextlib.contextmanager
 def _user_code() -> Iterator[None]:
     """The line between user code, whose exceptions fail the run, and the engine, whose exceptions repeat the task."""
     try:
         yield
-    except (ApplicationError, workflow.NondeterminismError):
+    except (ApplicationError, workflow.NondeterminismError, asyncio.CancelledError):
         raise
     except Exception as error:  # noqa: BLE001 - user code may raise anything
         raise failures.application_error(error, retry=False) from error.__cause__
+    except BaseException as error:  # where the SDK interrupts code that does not yield, or a run is left to the garbage collector
+        if workflow.in_workflow():
+            blocked.note(workflow.info().run_id, error)
+        raise
 
 
 def generate(name: str, workspace: Workspace) -> type[Run]:
