@@ -154,10 +154,11 @@ class DurableContext(OrganizationContext):
                             "read it in the integration that uses it", kind="oauth connection", name=name)
 
     async def execute_workflow(self, name: str, params: Mapping[str, Any] | None = None) -> Any:
+        self.progress.flush()
         await self.progress.written()
         start = StartMessage(org_id=self.org_id, params=dict(params or {}), caller=self._call_context.caller)
         try:
-            return record(await workflow.execute_child_workflow(name, RawValue(payload_of(start, f"What is given to {name}"))))
+            return record(await workflow.execute_child_workflow(name, _start_payload(start, name)))
         except FailureError as error:
             raise failures.of_call(error, f"workflow {name}") from error.cause
 
@@ -217,6 +218,8 @@ class DurableContext(OrganizationContext):
     # --- waiting -------------------------------------------------------------------------------------------------
 
     async def wait_for_event(self, name: str, timeout: float | timedelta | None = None) -> Any:  # noqa: ASYNC109 - the guide's
+        if not self.events.get(name):
+            self.progress.flush()
         bound = timeout if isinstance(timeout, timedelta) or timeout is None else timedelta(seconds=timeout)
         try:
             await workflow.wait_condition(lambda: bool(self.events.get(name)), timeout=bound,
@@ -226,6 +229,10 @@ class DurableContext(OrganizationContext):
             raise TimeoutError(f"The event '{name}' did not come within {seconds:g} seconds", timeout_seconds=seconds,
                                event=name) from None
         return self.events[name].pop(0)
+
+
+def _start_payload(start: StartMessage, name: str) -> RawValue:
+    return RawValue(payload_of(start.model_dump(exclude_none=True), f"What is given to {name}"))
 
 
 class IntegrationProxy:

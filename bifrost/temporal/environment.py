@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from temporalio import workflow
 
 from bifrost.workspace.determinism import RunEnvironment
+
+
+A_WHILE: Final = 1.0
+"""Seconds of sleep after which somebody may want to know how far a run has come."""
 
 
 class TemporalEnvironment(RunEnvironment):
@@ -19,12 +23,18 @@ class TemporalEnvironment(RunEnvironment):
 
     def __init__(self) -> None:
         self.random = workflow.new_random("bifrost.user")
+        self.before_pause: Callable[[], None] | None = None
+        """Called before the run sleeps for a while, so that what it has said until then can be read."""
 
     def now(self) -> datetime:
         return workflow.now()
 
     def replaying(self) -> bool:
         return workflow.unsafe.is_replaying()
+
+    def pausing(self, seconds: float) -> None:
+        if seconds >= A_WHILE and self.before_pause:
+            self.before_pause()
 
     async def wait(self, futures: Any, *, timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:  # noqa: ASYNC109 - asyncio's own
         return await workflow.wait(futures, timeout=timeout, return_when=return_when)

@@ -26,8 +26,12 @@ MAX_LOG_LINES = 200
 """How many log lines wait for a checkpoint before they are written without one."""
 MAX_LOG_BYTES = 256 * 1024
 """The same, in bytes of JSON: a message of the history holds 2 MiB."""
+MAX_LOG_TOTAL = 10 * 1024 * 1024
+"""How much log one execution keeps, in bytes of JSON: its history holds 50 MiB. What comes after is counted."""
 MAX_DATA_BYTES = 64 * 1024
 """How much data a checkpoint or a log line keeps, in bytes of JSON."""
+
+_LINE_BYTES = 60  # what a line has besides its message and its data
 
 CHECKPOINT_KEY = SearchAttributeKey.for_keyword(messages.CHECKPOINT_ATTRIBUTE)
 _SHOWN = 50
@@ -38,7 +42,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._lines: list[LogLine] = []
-        self._bytes = 0
+        self._bytes = self._total = self._left_out = 0
         self._unwritten: list[CheckpointMessage] = []
         self._writing: set[workflow.ActivityHandle[Any]] = set()
         self._passed: list[str] = []
@@ -52,8 +56,13 @@ class Progress:
     def log(self, level: str, message: str, data: Any) -> LogLine:
         """Keep a line for the next checkpoint; enough of them are written without one."""
         line = LogLine(at=_now(), level=level, message=sanitize(message), data=None if data is None else _bounded(data))
+        size = len(line.message) + _LINE_BYTES + (len(to_json(line.data)) if line.data else 0)
+        if self._total + size > MAX_LOG_TOTAL:
+            self._left_out += 1
+            return line
         self._lines.append(line)
-        self._bytes += len(line.message) + (len(to_json(line.data)) if line.data else 0)
+        self._bytes += size
+        self._total += size
         if len(self._lines) >= MAX_LOG_LINES or self._bytes >= MAX_LOG_BYTES:
             self._add(None, None)
             self.write()
@@ -66,10 +75,22 @@ class Progress:
         self._add(name, None if data is None else _bounded(data))
         self._passed.append(name)
 
+    def flush(self) -> None:
+        """Write what there is, because the code is about to wait for something that may take long."""
+        if self._lines:
+            self._add(None, None)
+        self.write()
+
     def take_log(self) -> list[LogLine]:
-        """The lines since the last checkpoint, which the run's end carries."""
+        """The lines since the last checkpoint."""
         lines, self._lines, self._bytes = self._lines, [], 0
         return lines
+
+    def last_log(self) -> list[LogLine]:
+        """The lines since the last checkpoint, which the run's end carries, and how many were left out in all."""
+        if not self._left_out:
+            return self.take_log()
+        return [*self.take_log(), LogLine(at=_now(), level="warning", message=f"{self._left_out:,} more log lines were left out")]
 
     def write(self) -> None:
         """Schedule what was not written yet, as far as there is room; what ends makes room for more."""

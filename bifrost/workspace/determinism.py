@@ -49,6 +49,9 @@ class RunEnvironment(abc.ABC):
     def as_completed(self, futures: Any, *, timeout: float | None = None) -> Iterator[Any]:
         """`asyncio.as_completed`, in an order that repeats."""
 
+    def pausing(self, seconds: float) -> None:
+        """Told before the run sleeps."""
+
 
 _current: ContextVar[RunEnvironment | None] = ContextVar("bifrost_run", default=None)
 _loading: ContextVar[bool] = ContextVar("bifrost_run_loading", default=False)

@@ -159,7 +159,7 @@ class RevisionStore(abc.ABC):
         Raises:
             NotFoundError: it is not in the store.
             ConfigurationError: what the store has is not what was put, or it cannot be reached.
-            TimeoutError: it is still being fetched; a later try finds it.
+            IntegrationError: it is still being fetched; a later try finds it.
         """
         with self._lock:
             if revision_id in self._loaded:

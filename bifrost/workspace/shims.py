@@ -52,6 +52,12 @@ def _as_completed(fs: Any, *, timeout: float | None = None) -> Any:
     return (environment.as_completed if environment else asyncio.as_completed)(fs, timeout=timeout)
 
 
+async def _sleep(delay: float, result: Any = None) -> Any:
+    if environment := determinism.current():
+        environment.pausing(delay)
+    return await asyncio.sleep(delay, result)
+
+
 class _Loop:
     """The run's event loop: what it does durably, and a refusal in place of what it does not do."""
 
@@ -71,7 +77,7 @@ def _loop() -> Any:
 
 def _make_asyncio() -> ModuleType:
     return copy_of(
-        asyncio, wait=_wait, as_completed=_as_completed, get_running_loop=_loop, get_event_loop=_loop,
+        asyncio, sleep=_sleep, wait=_wait, as_completed=_as_completed, get_running_loop=_loop, get_event_loop=_loop,
         **stand_ins("asyncio", ("to_thread", "run", "Runner", "new_event_loop", "set_event_loop", "run_coroutine_threadsafe"),
                     _TASK_CURE),
         **stand_ins("asyncio", ("open_connection", "start_server", "open_unix_connection", "start_unix_server",

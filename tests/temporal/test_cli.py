@@ -336,6 +336,46 @@ async def test_a_worker_follows_edits(shell: Shell, tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+PAY = """
+from bifrost import workflow
+
+@workflow(name="pay", requires_org=False, requires_approval=True)
+async def pay(context):
+    context.log("info", "paying")
+    await context.wait_for_event("receipt")
+    context.log("info", "paid", {"amount": 5})
+    return "paid"
+"""
+
+
+async def test_an_execution_is_approved_and_followed(shell: Shell, tmp_path: Path) -> None:
+    """`approve` lets it go on, refuses whoever waits for nothing; `logs --follow` prints lines as they come, until the end."""
+    (tmp_path / "workspace" / "workflows").mkdir(parents=True)
+    (tmp_path / "workspace" / "workflows" / "pay.py").write_text(PAY)
+    environment = {"BIFROST_WORKSPACE": str(tmp_path / "workspace"), "BIFROST_TASK_QUEUE": "paying"}
+    worker = await shell.start("worker", **environment)
+    execution_id = (await shell("run", "pay", "--no-wait", "--json", **environment)).json["execution_id"]
+
+    async def asked() -> bool:
+        return bool((await shell("executions", "show", execution_id, "--json")).json["checkpoints"])
+
+    await until(asked)
+    followed = await shell.start("executions", "logs", execution_id, "--follow", "--json")
+    approved = await shell("executions", "approve", execution_id, "--by", "bo@acme.example", "--note", "fine")
+    assert (approved.status, approved.out) == (0, f"{execution_id} approved\n")
+    again = await shell("executions", "approve", execution_id, "--by", "bo@acme.example")
+    assert (again.status, "waits for no approval" in again.err) == (1, True)
+    assert followed.stdout is not None
+    assert json.loads(await asyncio.wait_for(followed.stdout.readline(), 30))["message"] == "paying"
+    assert (await shell("executions", "signal", execution_id, "receipt")).status == 0
+    rest, _ = await asyncio.wait_for(followed.communicate(), 30)
+    assert [(line["message"], line["data"]) for line in map(json.loads, rest.decode().splitlines())] == [("paid", {"amount": 5})]
+    assert followed.returncode == 0
+    assert (await shell("executions", "approve", "nobody", "--by", "bo")).status == 1
+    worker.send_signal(signal.SIGTERM)
+    await asyncio.wait_for(worker.communicate(), 30)
+
+
 async def test_a_wrong_setting_is_named(shell: Shell) -> None:
     """A variable that cannot be so is an error with its name; without Temporal, commands say how to get one."""
     wrong = await shell("workflows", "list", BIFROST_LOG_LEVEL="loud")

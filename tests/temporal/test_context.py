@@ -14,7 +14,7 @@ from bifrost.dev.temporal_server import TemporalServer
 from bifrost.errors import IntegrationError, NotFoundError, PermissionError, TimeoutError, WorkflowException  # noqa: A004
 from bifrost.messages import SEARCH_ATTRIBUTES
 from bifrost.temporal import client as executions
-from bifrost.temporal import worker
+from bifrost.temporal import progress, worker
 from bifrost.temporal.history import read_execution
 from tests.temporal.conftest import House
 
@@ -247,3 +247,22 @@ async def test_an_unknown_execution_is_not_found(client: Client) -> None:
     """What Temporal does not know is refused by name when it is asked for."""
     with pytest.raises(NotFoundError, match="Execution 'nobody' not found"):
         await read_execution(client, "nobody")
+
+
+async def test_ten_thousand_log_lines(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take few events of the history; what is more than an execution keeps is counted, not lost in silence."""
+    monkeypatch.setattr(progress, "MAX_LOG_TOTAL", 600_000)
+    (house.root / "workflows").mkdir(exist_ok=True)
+    (house.root / "workflows" / "it.py").write_text(_workflow("""
+for number in range(10_000):
+    context.log("info", f"line {number}")
+"""))
+    async with house.serving():
+        handle = await house.start("it")
+        await handle.result()
+    log = (await read_execution(house.client, handle.id)).log
+    kept = len(log) - 1
+    assert [line.message for line in log[:kept]] == [f"line {number}" for number in range(kept)]
+    assert 5_000 < kept < 10_000
+    assert (log[-1].level, log[-1].message) == ("warning", f"{10_000 - kept:,} more log lines were left out")
+    assert len((await handle.fetch_history()).events) < 200

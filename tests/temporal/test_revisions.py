@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from structlog.testing import capture_logs
 from temporalio.api.workflowservice.v1 import PauseWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
@@ -140,21 +141,34 @@ async def test_a_namespace_that_is_not_there_is_no_empty_one(temporal_server: Te
 # --- workers ---------------------------------------------------------------------------------------------------------
 
 
-async def test_a_worker_renews_the_revision_that_it_serves(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_worker_renews_the_revision_that_it_serves(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However old the deployment is, its revision is one that was put just now; an outage of the store only delays that."""
     monkeypatch.setattr(worker, "RENEWAL", timedelta(milliseconds=20))
-    served, folder = deploy(house), Path(house.revisions.place("x")).parent
+    served = deploy(house)
+    house.revisions = FolderRevisions(tmp_path / "link")
+
+    def lead_to(name: str) -> None:
+        (tmp_path / "next").symlink_to(name)
+        (tmp_path / "next").replace(tmp_path / "link")  # at once: a worker would make a folder that is not there
 
     async def renewed() -> bool:
         return house.revisions.times().get(served, datetime.min.replace(tzinfo=UTC)) > datetime.now(UTC) - timedelta(hours=1)
 
+    (tmp_path / "revisions").mkdir()
+    lead_to("revisions")
     async with house.serving():
         age(house)
         await until(renewed)
-        folder.rename(folder.with_name("kept"))
-        folder.write_text("where the folder was")
+        lead_to("nowhere")
+
+        async def warned() -> bool:
+            return any("revision cannot be renewed" in log["event"] for log in logs)
+
+        with capture_logs() as logs:
+            await until(warned)
         assert await house.run("quick") == "done"
-        folder.unlink()
+        lead_to("revisions")
+        age(house)
         await until(renewed)
 
 

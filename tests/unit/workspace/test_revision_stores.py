@@ -18,13 +18,14 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 from structlog.testing import capture_logs
 
+from bifrost import places
 from bifrost.dev.ports import free_port
-from bifrost.errors import ConfigurationError
+from bifrost.errors import ConfigurationError, IntegrationError
 from bifrost.workspace import revision_stores
 from bifrost.workspace.revision import Revision
 from bifrost.workspace.revision_stores import FolderRevisions, FsspecRevisions, open_store
 
-ONE = Revision({"a.py": "x = 1"})
+ONE, TWO = Revision({"a.py": "x = 1"}), Revision({"a.py": "x = 2"})
 
 
 def _fail(*_: Any, **__: Any) -> None:
@@ -92,7 +93,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     """Neither half a revision under its name, nor, behind a URL, the file that was to become it."""
     store = open_store(f"{scheme}{tmp_path / 'deep'}")
     with monkeypatch.context() as patch:
-        patch.setattr(revision_stores.os, "fsync", _fail)
+        patch.setattr(places.os, "fsync", _fail)
         patch.setattr(LocalFileSystem, "mv", _fail)
         with pytest.raises((OSError, ConfigurationError), match="no space"):
             store.put(ONE)
@@ -130,13 +131,21 @@ def test_a_worker_that_may_only_read_goes_on(tmp_path: Path, monkeypatch: pytest
     store = open_store(f"{scheme}{tmp_path}")
     store.put(ONE)
     monkeypatch.setattr(revision_stores, "FRESH", timedelta(0))
-    monkeypatch.setattr(revision_stores.os, "utime", _fail)
+    monkeypatch.setattr(places.os, "utime", _fail)
     monkeypatch.setattr(LocalFileSystem, "mv", _fail)
     with capture_logs() as logs:
         open_store(f"{scheme}{tmp_path}").put(ONE)
     assert [(log["log_level"], log["revision"]) for log in logs] == [("warning", ONE.id[:12])]
     assert "prune may take it for unused" in logs[0]["event"]
     assert [file.name for file in tmp_path.iterdir()] == [f"{ONE.id}.json"]
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_what_cannot_be_kept_is_refused(tmp_path: Path, scheme: str) -> None:
+    """A worker whose revision nobody keeps does not begin to serve it."""
+    (tmp_path / "file").touch()
+    with pytest.raises((OSError, ConfigurationError), match="file"):
+        open_store(f"{scheme}{tmp_path / 'file'}").put(ONE)
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
@@ -151,7 +160,7 @@ def test_other_files_are_no_revisions(tmp_path: Path, scheme: str) -> None:
 
 
 class Objects(MemoryFileSystem):
-    """A store of objects that answers when it is let, and can break."""
+    """A store of objects that answers when it is let, remembers what it listed, and can break."""
 
     protocol = "objects"
     store: ClassVar[dict[str, Any]] = {}
@@ -160,6 +169,7 @@ class Objects(MemoryFileSystem):
     may_answer: ClassVar[threading.Event] = threading.Event()
     broken: ClassVar[bool] = False
     entries: ClassVar[dict[str, Any]] = {}
+    listings: ClassVar[dict[str, Any]] = {}
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
@@ -173,7 +183,12 @@ class Objects(MemoryFileSystem):
         return super().cat_file(path, *arguments, **options)
 
     def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
-        return [{**entry, **self.entries} for entry in super().ls(path, detail, **options)]
+        if path not in self.listings:
+            self.listings[path] = [{**entry, **self.entries} for entry in super().ls(path, detail, **options)]
+        return self.listings[path]
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        self.listings.clear()
 
     def modified(self, path: str) -> Any:
         if self.broken:
@@ -185,7 +200,7 @@ class Objects(MemoryFileSystem):
 def objects(monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of an empty place in a store of objects, which answers."""
     fsspec.register_implementation("objects", Objects, clobber=True)
-    for name, value in (("fetched", []), ("may_answer", threading.Event()), ("broken", False), ("entries", {})):
+    for name, value in (("fetched", []), ("may_answer", threading.Event()), ("broken", False), ("entries", {}), ("listings", {})):
         monkeypatch.setattr(Objects, name, value)
     Objects.may_answer.set()
     return f"objects://{uuid.uuid4().hex}"
@@ -213,12 +228,31 @@ async def test_a_fetch_outlives_who_asked(objects: str, monkeypatch: pytest.Monk
     store = open_store(objects)
     Objects.may_answer.clear()
     for _ in range(2):
-        with pytest.raises(TimeoutError, match=f"Revision {ONE.id[:12]} is still being fetched from {objects}"):
+        with pytest.raises(IntegrationError, match=f"Revision {ONE.id[:12]} is still being fetched from {objects}"):
             store.get(ONE.id)
     Objects.may_answer.set()
     await asyncio.to_thread(store.get, ONE.id)
     assert store.get(ONE.id).files == ONE.files
     assert len(Objects.fetched) == 1
+
+
+def test_what_was_listed_is_asked_again(objects: str) -> None:
+    """Some of fsspec's stores remember listings for good; what other workers put and remove is seen all the same."""
+    store = open_store(objects)
+    store.put(ONE)
+    assert list(store.times()) == [ONE.id]
+    file = f"{Objects._strip_protocol(objects)}/{{}}.json"
+    Objects.store[file.format(TWO.id)] = Objects.store[file.format(ONE.id)]
+    assert set(store.times()) == {ONE.id, TWO.id}
+
+
+def test_what_is_removed_while_it_is_listed_is_left_out(objects: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are listed; where the listing tells no times, each is asked for, and one may have gone by then."""
+    store = open_store(objects)
+    for revision in (ONE, TWO):
+        store.put(revision)
+    monkeypatch.setattr(Objects, "modified", lambda self, path: datetime.now(UTC) if ONE.id in path else self.info("nothing"))
+    assert list(store.times()) == [ONE.id]
 
 
 def test_an_outage_is_told_and_not_remembered(objects: str) -> None:
