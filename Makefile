@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PYTHONHASHSEED := 0
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format bench clean
 
 demo: .venv/installed
 	$(BIN)/bifrost demo
@@ -19,6 +19,9 @@ check: .venv/installed
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks
 
 clean:
 	rm -rf .venv .bifrost .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.* build dist

@@ -11,7 +11,7 @@ import ast
 import builtins
 import functools
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 from typing import Any
@@ -122,11 +122,24 @@ class Code:
 
     def into(self, call: ast.Call, function: Function) -> Code | None:
         """The code of a workspace function as this call calls it: its arguments stand for what they stand for here."""
+        return self._given(function, call.args, call.keywords)
+
+    def handed_over(self, call: ast.Call, member: str | None) -> Code | None:
+        """The code of a workspace function that `context.map` or `context.on_failure` is given to call later."""
+        function = self.meaning(call.args[0]) if call.args else None
+        if not isinstance(function, Function):
+            return None
+        if member == "on_failure":
+            return self._given(function, call.args[1:], call.keywords)
+        names = list(inspect.signature(function.function).parameters)
+        return self._source.code(function, {"context": Context()} if names[:1] == ["context"] else {})
+
+    def _given(self, function: Function, args: Sequence[ast.expr], keywords: Sequence[ast.keyword]) -> Code | None:
         try:
             names = list(inspect.signature(function.function).parameters)
         except (TypeError, ValueError):
             return None
-        given = dict(zip(names, call.args, strict=False)) | {one.arg: one.value for one in call.keywords if one.arg}
+        given = dict(zip(names, args, strict=False)) | {one.arg: one.value for one in keywords if one.arg}
         meanings = {name: meaning for name, value in given.items()
                     if isinstance(meaning := self.meaning(value), Context | Integration)}
         return self._source.code(function, meanings)
@@ -227,8 +240,13 @@ class Source:
                 continue
             seen.add(key)
             found.append(code)
-            waiting += [inner for call, meaning in code.calls()
-                        if isinstance(meaning, Function) and (inner := code.into(call, meaning)) is not None]
+            for call, meaning in code.calls():
+                inner = None
+                if isinstance(meaning, Function):
+                    inner = code.into(call, meaning)
+                elif isinstance(meaning, Context) and meaning.member in ("map", "on_failure"):
+                    inner = code.handed_over(call, meaning.member)
+                waiting += [inner] if inner is not None else []
         return found
 
     def code(self, function: Function, names: Mapping[str, Meaning]) -> Code | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bifrost.decorators import ACTIVITY_ATTRIBUTE
-from bifrost.errors import NotFoundError
+from bifrost.errors import IntegrationError, NotFoundError, WorkflowException
 from bifrost.models import ActivityMetadata
 from bifrost.workspace import guard
 from bifrost.workspace.catalog import Catalog
@@ -32,7 +32,7 @@ class Workspace:
         self.root = root
         self.revisions = revisions
         self._safe = frozenset(safe)
-        self._outside = functools.lru_cache(maxsize=16)(lambda revision_id: RevisionModules(revisions.get(revision_id)))
+        self._outside = functools.lru_cache(maxsize=16)(self._modules)
         self._revision: Revision | None = None
         self.catalog = self._discover()
 
@@ -44,10 +44,17 @@ class Workspace:
         """
         return Namespace(self.revisions.get(revision_id), self._safe)
 
+    def _modules(self, revision_id: str) -> RevisionModules:
+        try:
+            return RevisionModules(self.revisions.get(revision_id))
+        except WorkflowException as error:  # this worker's store lacks it now: a later attempt, or another worker, may do better
+            raise IntegrationError(str(error), integration="revisions") from error
+
     def activity(self, revision_id: str, module: str, function: str) -> ActivityMetadata:
         """An `@activity` of a revision. Its modules are loaded once a worker, outside of runs.
 
         Raises:
+            IntegrationError: the store has not the revision, or cannot be reached, now.
             NotFoundError: the revision has no such activity.
             Exception: whatever loading its module raises.
         """

@@ -215,3 +215,31 @@ async def test_an_argument_that_does_not_fit_is_refused(house: House) -> None:
         assert refusal.value.field == "day"
         with pytest.raises(ValidationError, match=r"^The result of off: Input should be a valid date"):
             await house.run("fit", {"day": "off"})
+
+
+async def test_a_revision_that_a_worker_lacks_is_tried_again(house: House) -> None:
+    """An activity whose revision the worker's store lacks is tried again: it may be there then."""
+    house.write("workflows/pinned.py", """
+        from bifrost import activity, workflow
+
+        @activity(retry_policy={"max_attempts": 20, "backoff_seconds": 0.05, "backoff": 1})
+        async def say() -> str:
+            return "said"
+
+        @workflow(name="pinned")
+        async def pinned(context):
+            return await say()
+    """)
+    async with house.serving(cached=1000) as workspace:
+        kept = house.revisions.get(workspace.catalog.revision)
+        real, asked = workspace.revisions.get, []
+
+        def lacking(revision_id: str) -> object:
+            asked.append(revision_id)
+            if len(asked) in (2, 3):  # the first is the run's own
+                raise NotFoundError("Revision not found", kind="revision")
+            return real(revision_id)
+
+        workspace.revisions.get = lacking  # type: ignore[method-assign,assignment]
+        assert await house.run("pinned") == "said"
+    assert (len(asked), kept.id) == (4, asked[0])

@@ -155,6 +155,13 @@ def test_imports_that_are_not_allowed_are_found(root: Path, path: str, source: s
     assert message in found[0].message
 
 
+def test_functions_that_are_called_later_are_read(root: Path) -> None:
+    """What `context.map` and `context.on_failure` are given is a run's code, too."""
+    before = "async def each(context, item):\n    context.get_integration('shp')\ndef undo(context, x):\n    open(x)\n"
+    found = _body(root, "await context.map(each, [1])\ncontext.on_failure(undo, context, 'x')\nawait context.map('pack', [])", before=before)
+    assert [(one.line, one.rule) for one in found] == [(5, "integration"), (7, "determinism")]
+
+
 def test_what_cannot_be_loaded_is_found(root: Path) -> None:
     """Live, and as a run would load it."""
     _write(root, "integrations/broken.py", "x = (")
