@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
+import functools
 import inspect
 import types
 import typing
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any, Protocol
 
-from pydantic import TypeAdapter
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter
 from pydantic import ValidationError as Unfit
 
 from bifrost.errors import ValidationError
@@ -29,19 +33,29 @@ durable_calls: ContextVar[DurableCalls | None] = ContextVar("durable_calls", def
 
 
 async def call(function: Callable[..., Any], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
-    """Call a function and answer what it returns; a sync one runs in a thread."""
+    """Call a function and answer what it returns; a sync one runs in a thread of its own kind (see `_threads`)."""
     if inspect.iscoroutinefunction(function):
         return await function(*args, **(kwargs or {}))
-    result = await asyncio.to_thread(function, *args, **(kwargs or {}))
+    run = contextvars.copy_context().run
+    result = await asyncio.get_running_loop().run_in_executor(_threads(), functools.partial(run, function, *args, **(kwargs or {})))
     return await result if inspect.isawaitable(result) else result
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads for user code: as many as a worker makes calls at once. asyncio's own are few, and the engine needs them."""
+    return ThreadPoolExecutor(max_workers=100, thread_name_prefix="bifrost-call")
 
 
 def hints(function: Callable[..., Any]) -> dict[str, Any]:
     """What each argument, and `return`, is annotated with; those that mean nothing here are left out."""
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError):  # a name that only type checkers import
-        return {name: hint for name, hint in function.__annotations__.items() if not isinstance(hint, str)}
+    found: dict[str, Any] = {}
+    for name, hint in function.__annotations__.items():
+        alone = types.FunctionType((lambda: None).__code__, function.__globals__)
+        alone.__annotations__ = {name: hint}
+        with contextlib.suppress(NameError, TypeError, AttributeError, SyntaxError):  # a name that only type checkers import
+            found.update(typing.get_type_hints(alone, include_extras=True))
+    return found
 
 
 def typed(hint: Any, value: Any, what: str) -> Any:
@@ -55,11 +69,21 @@ def typed(hint: Any, value: Any, what: str) -> Any:
     if _is_plain(hint):
         return value
     try:
-        return TypeAdapter(hint).validate_python(value)
+        return TypeAdapter(_several(hint)).validate_python(value)
+    except (PydanticSchemaGenerationError, PydanticUserError):  # it means nothing to pydantic: another library's class
+        return value
     except Unfit as error:
         first = error.errors()[0]
         where = ".".join([what, *map(str, first["loc"])])
         raise ValidationError(f"{where}: {first['msg']}", field=what) from None
+
+
+def _several(hint: Any) -> Any:
+    """A list in the place of what can only be gone through: pydantic would answer an iterator, which is empty the second time."""
+    if typing.get_origin(hint) not in (Iterable, Iterator, Collection, Container):
+        return hint
+    arguments = typing.get_args(hint)
+    return list[arguments[0]] if arguments else list  # type: ignore[valid-type]  # made at run time
 
 
 _PLAIN = (Any, object, None, type(None), str, int, float, bool, dict, list, Mapping, Sequence, inspect.Parameter.empty)

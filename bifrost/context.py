@@ -7,22 +7,24 @@ the test kit's. What they share is here: who runs for whom, configuration lookup
 from __future__ import annotations
 
 import abc
+import base64
 import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import timedelta
+from datetime import date, time, timedelta
+from enum import Enum
 from typing import Any
 
 from bifrost.errors import ConfigurationError
-from bifrost.models import Caller, OAuthCredentials, Organization, Secret
+from bifrost.models import BYTES_KEY, Caller, OAuthCredentials, Organization, Secret
 
 _SENSITIVE = re.compile(r"\w*(secret|password|passwd|passphrase|token|credential)s?|(api|access|auth|private|secret)?keys?|pwd|authorization")
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 REDACTED = "***REDACTED***"
 """What stands where a value may not be written down."""
-MAX_TEXT, MAX_ITEMS = 1_000, 100
-"""How much of a text (characters) and of a list or mapping (items) a checkpoint or log line keeps."""
+MAX_TEXT, MAX_ITEMS, MAX_DEPTH = 1_000, 100, 50
+"""How much of a text (characters), a list or mapping (items) and a structure (levels) a checkpoint or log line keeps."""
 
 
 def is_sensitive(key: str) -> bool:
@@ -30,26 +32,43 @@ def is_sensitive(key: str) -> bool:
     return any(_SENSITIVE.fullmatch(word.lower()) for word in _WORDS.findall(key))
 
 
-def sanitize(value: Any, key: str = "") -> Any:
-    """`value` as it may be written down: sensitive keys hidden, long texts and lists cut, everything else as JSON."""
+def sanitize(value: Any, key: str = "", above: frozenset[int] = frozenset()) -> Any:
+    """`value` as it may be written down: sensitive keys hidden, long texts and lists cut, everything else as JSON.
+
+    Args:
+        value: What to write down.
+        key: What it stands under.
+        above: The ids of what it stands in; what contains itself is left out.
+    """
     if key and is_sensitive(key) and value is not None:
         return REDACTED
+    if id(value) in above or len(above) > MAX_DEPTH:
+        return "…"
+    inside = above | {id(value)}
     match value:
-        case None | bool() | int() | float():
-            return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-        case str():
-            return value if len(value) <= MAX_TEXT else f"{value[:MAX_TEXT]}… ({len(value) - MAX_TEXT} more characters)"
         case Mapping():
             items = list(value.items())
-            kept = {str(name): sanitize(item, str(name)) for name, item in items[:MAX_ITEMS]}
+            kept = {str(name): sanitize(item, str(name), inside) for name, item in items[:MAX_ITEMS]}
             return kept if len(items) <= MAX_ITEMS else {**kept, "…": f"{len(items) - MAX_ITEMS} more"}
         case list() | tuple() | set() | frozenset():
             listed = sorted(value, key=str) if isinstance(value, set | frozenset) else list(value)
-            kept_items = [sanitize(item) for item in listed[:MAX_ITEMS]]
+            kept_items = [sanitize(item, above=inside) for item in listed[:MAX_ITEMS]]
             return kept_items if len(listed) <= MAX_ITEMS else [*kept_items, f"… {len(listed) - MAX_ITEMS} more"]
-        case _:
-            fields = _fields(value)
-            return sanitize(str(value) if fields is None else fields)
+    fields = _fields(value)
+    return _written(value) if fields is None else sanitize(fields, above=inside)
+
+
+def _written(value: Any) -> Any:
+    """What holds nothing else, as it may be written down."""
+    match value:
+        case Enum():
+            return _written(value.value)
+        case None | bool() | int() | float():
+            return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        case bytes() | bytearray():
+            return {BYTES_KEY: base64.b64encode(value).decode()} if len(value) <= MAX_TEXT else f"… ({len(value)} bytes)"
+    text = value.isoformat() if isinstance(value, date | time) else str(value)
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}… ({len(text) - MAX_TEXT} more characters)"
 
 
 def _fields(value: Any) -> dict[str, Any] | None:

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, NoReturn
 
 from bifrost.errors import DefinitionError, ValidationError
 
+BYTES_KEY = "$bytes"
+"""The key under which bytes travel, in base64: `{"$bytes": "AA=="}`; never change it."""
 GLOBAL = "GLOBAL"
 """The fallback scope of configuration and secrets; never the id of an organization."""
 

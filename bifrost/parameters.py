@@ -5,6 +5,7 @@ Direct calls and durable executions go through the same `bind`, so a test that c
 
 from __future__ import annotations
 
+import ast
 import copy
 import inspect
 import json
@@ -172,7 +173,11 @@ def _pattern(value: Any, pattern: str) -> str | None:
 
 
 def _enum(value: Any, allowed: Sequence[Any]) -> str | None:
-    return None if value in allowed else f"must be one of: {', '.join(map(str, allowed))}"
+    """One of them; of a list, each item. Dates may be listed as texts."""
+    given = value if isinstance(value, list) else [value]
+    if all(one in allowed or (isinstance(one, date) and one.isoformat() in allowed) for one in given):
+        return None
+    return f"must {'hold only' if isinstance(value, list) else 'be one of'}: {', '.join(map(str, allowed))}"
 
 
 def _custom(value: Any, check: Callable[[Any], Any]) -> str | None:
@@ -322,16 +327,40 @@ _OF_ANNOTATION: Mapping[str, str] = {"str": "string", "int": "int", "float": "fl
 
 
 def _annotated_type(annotation: Any) -> str:
-    """The parameter type of an annotation; by name, because user code may have postponed or virtualised it."""
+    """The parameter type of an annotation; by name, because user code may have postponed or virtualised it.
+
+    Several types, besides None, are `any`; whole and other numbers are `float`.
+    """
     if isinstance(annotation, str):
-        plain = re.sub(r"\bNone\b|\||\bOptional\[|\b[A-Za-z_]\w*\.|\s", " ", annotation).split()
-        name = plain[0] if plain else ""
+        try:
+            names = _written_names(ast.parse(annotation.strip(), mode="eval").body)
+        except SyntaxError:
+            names = []
     else:
-        if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-            annotation = next(arg for arg in typing.get_args(annotation) if arg is not type(None))
-        name = getattr(typing.get_origin(annotation) or annotation, "__name__", "")
-    bare = re.split(r"[\[\]]", name)[0]
-    return _OF_ANNOTATION.get({"List": "list", "Dict": "dict"}.get(bare, bare), "any")
+        union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+        members = [one for one in typing.get_args(annotation) if one is not type(None)] if union else [annotation]
+        names = [getattr(typing.get_origin(one) or one, "__name__", "") for one in members]
+    found = {_OF_ANNOTATION.get({"List": "list", "Dict": "dict"}.get(name, name), "any") for name in names}
+    if found == {"int", "float"}:
+        return "float"
+    return found.pop() if len(found) == 1 else "any"
+
+
+def _written_names(annotation: ast.expr) -> list[str]:
+    """The names of the types in an annotation that is a text, without None."""
+    match annotation:
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _written_names(left) + _written_names(right)
+        case ast.Subscript(value=ast.Name(id="Optional" | "Union") | ast.Attribute(attr="Optional" | "Union"), slice=inner):
+            members = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            return [name for member in members for name in _written_names(member)]
+        case ast.Subscript(value=value):
+            return _written_names(value)
+        case ast.Attribute(attr=name) | ast.Name(id=name):
+            return [name]
+        case ast.Constant(value=str(text)):
+            return _written_names(ast.parse(text, mode="eval").body)
+    return []
 
 
 @dataclass(frozen=True, slots=True)

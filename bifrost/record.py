@@ -56,8 +56,11 @@ class Page(Record):
 def record(value: Any) -> Any:
     """`value` with every dictionary in it, however deep, turned into a `Record` (or a `Page`)."""
     if isinstance(value, dict):
-        kind = Page if isinstance(value.get("value"), list) else Record
-        return kind({key: record(item) for key, item in value.items()})
+        made = (Page if isinstance(value.get("value"), list) else Record)(value)
+        for key, item in value.items():
+            if isinstance(item, dict | list):  # a large result is taken apart while its run may not think for long
+                dict.__setitem__(made, key, record(item))
+        return made
     if isinstance(value, list):
-        return [record(item) for item in value]
+        return [record(item) if isinstance(item, dict | list) else item for item in value]
     return value

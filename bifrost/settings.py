@@ -26,6 +26,7 @@ class Settings:
         workspace: `BIFROST_WORKSPACE`: the folder of user code.
         organizations: `BIFROST_ORGANIZATIONS`: a YAML file, or a folder of them.
         revisions: `BIFROST_REVISIONS`: what keeps snapshots of the workspace: a folder, or a URL that a fleet shares.
+        payloads: `BIFROST_PAYLOADS`: what keeps large arguments and results: a folder, or a URL that a fleet shares.
         workflow_safe: `BIFROST_WORKFLOW_SAFE`: packages that only compute, which workflow code may use, with commas between.
         task_queue: `BIFROST_TASK_QUEUE`: the Temporal task queue.
         vault_addr: `VAULT_ADDR`: where Vault answers.
@@ -41,6 +42,7 @@ class Settings:
     workspace: Path = Path("workspace")
     organizations: Path = Path("deploy/organizations.yaml")
     revisions: str = ".bifrost/revisions"
+    payloads: str = ".bifrost/payloads"
     workflow_safe: tuple[str, ...] = ()
     task_queue: str = messages.TASK_QUEUE
     vault_addr: str = "http://127.0.0.1:8200"
@@ -81,6 +83,7 @@ VARIABLES: Mapping[str, str] = {
     "workspace": "BIFROST_WORKSPACE",
     "organizations": "BIFROST_ORGANIZATIONS",
     "revisions": "BIFROST_REVISIONS",
+    "payloads": "BIFROST_PAYLOADS",
     "workflow_safe": "BIFROST_WORKFLOW_SAFE",
     "task_queue": "BIFROST_TASK_QUEUE",
     "vault_addr": "VAULT_ADDR",

@@ -32,6 +32,7 @@ def _nobodys_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         empty = tmp_path_factory.mktemp("environment") / "temporal.toml"
         empty.touch()
         patch.setenv("TEMPORAL_CONFIG_FILE", str(empty))
+        patch.setenv("BIFROST_PAYLOADS", str(tmp_path_factory.mktemp("payloads")))
         yield
 
 
@@ -83,7 +84,7 @@ def settings(tmp_path: Path) -> Settings:
     (tmp_path / "workspace").mkdir()
     shutil.copy(ROOT / "deploy" / "organizations.yaml", tmp_path)
     return Settings(workspace=tmp_path / "workspace", organizations=tmp_path / "organizations.yaml",
-                    revisions=str(tmp_path / "revisions"))
+                    revisions=str(tmp_path / "revisions"), payloads=str(tmp_path / "payloads"))
 
 
 @pytest.fixture

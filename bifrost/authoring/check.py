@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bifrost.authoring.source import Activity, Code, Context, Integration, Meaning, Refused, Source
+from bifrost.authoring.source import Activity, Code, Context, Function, Integration, Meaning, Refused, Source
 from bifrost.context import OrganizationContext
 from bifrost.decorators import DATA_PROVIDER_ATTRIBUTE
 from bifrost.errors import NotFoundError
@@ -40,7 +40,7 @@ class Finding:
     Attributes:
         file: Relative to the workspace.
         line: The line in it; 0 where no line is to blame.
-        rule: load, import, determinism, integration, arguments, workflow, provider or context.
+        rule: load, import, determinism, await, integration, arguments, workflow, provider or context.
         message: What is wrong, and the cure.
     """
 
@@ -164,8 +164,10 @@ class _Checker:
         for call, meaning in self._code.calls():
             for rule, message in self._of_call(call, meaning):
                 yield self._finding(call, rule, message)
-        if self._in_workflow:
-            for statement in self._code.node.body:
+        for statement in self._code.node.body:
+            yield from self._of_members(statement)
+            yield from self._never_awaited(statement)
+            if self._in_workflow:
                 yield from self._refused(statement)
 
     def _finding(self, node: ast.expr, rule: str, message: str) -> Finding:
@@ -174,7 +176,7 @@ class _Checker:
     # --- determinism ---------------------------------------------------------------------------------------------
 
     def _refused(self, statement: ast.stmt) -> Iterator[Finding]:
-        for node in ast.walk(statement):
+        for node in _without_annotations(statement):
             for used in _used(node):
                 meaning = self._code.meaning(used)
                 if isinstance(meaning, Refused):
@@ -189,12 +191,26 @@ class _Checker:
             case Context(member="execute_workflow"):
                 yield from self._unknown(call, "workflow", "Workflow", self._known_workflows())
                 yield from self._of_parameters(call)
-            case Context(member=str(member)):
-                yield from self._of_member(member)
+        match meaning:
+            case Context(member=str(member)) if inspect.isfunction(function := getattr(OrganizationContext, member, None)):
+                yield from _misfit(call, function, f"context.{member}", bound=True)
             case Integration(name=name, method=str(method)) if name in self._catalog.integrations:
                 yield from self._of_method(call, name, method)
             case Activity(metadata=activity):
                 yield from _misfit(call, activity.function, activity.name, bound=False)
+
+    def _of_members(self, statement: ast.stmt) -> Iterator[Finding]:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load) and self._code.meaning(node.value) == Context():
+                for rule, message in self._of_member(node.attr):
+                    yield self._finding(node, rule, message)
+
+    def _never_awaited(self, statement: ast.stmt) -> Iterator[Finding]:
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+                meaning = self._code.meaning(node.value.func)
+                if name := _awaitable(meaning):
+                    yield self._finding(node.value, "await", f"{name} is never awaited, so it is never called: write `await {name}(…)`")
 
     def _of_member(self, member: str) -> Iterator[tuple[str, str]]:
         if not hasattr(OrganizationContext, member) and member not in OrganizationContext.__annotations__:
@@ -231,6 +247,31 @@ class _Checker:
         elif not method.startswith("_"):
             yield "integration", str(NotFoundError.of("Method", method, known, f"The integration '{integration}' offers: "
                                                       f"{', '.join(known) or 'none'}"))
+
+
+def _awaitable(meaning: Meaning | None) -> str | None:
+    """The name of what is called, if the call does nothing until it is awaited."""
+    match meaning:
+        case Integration(name=name, method=str(method)):
+            return f"{name}.{method}"
+        case Activity(metadata=metadata):
+            return metadata.name
+        case Function(function=function) if inspect.iscoroutinefunction(function):
+            return function.__name__
+        case Context(member=str(member)) if inspect.iscoroutinefunction(getattr(OrganizationContext, member, None)):
+            return f"context.{member}"
+    return None
+
+
+def _without_annotations(statement: ast.stmt) -> Iterator[ast.AST]:
+    """A statement's nodes, but for annotations, where anything may be named."""
+    waiting: list[ast.AST] = [statement]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for name, value in ast.iter_fields(node):
+            if name not in ("annotation", "returns"):
+                waiting += [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, ast.AST)]
 
 
 def _argument(call: ast.Call, position: int, name: str) -> ast.expr | None:

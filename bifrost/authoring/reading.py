@@ -39,6 +39,7 @@ from bifrost.authoring.source import (
     Source,
     Value,
 )
+from bifrost.workspace import shims
 
 WIDTH = 60
 """How much of an expression is told, in characters."""
@@ -47,6 +48,9 @@ _COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _MEMBERS = {"save_checkpoint": ("checkpoint", "checkpoint"), "execute_workflow": ("call", "workflow"),
             "wait_for_event": ("wait", "wait for event")}
 """The context's members that are told, with their shape and words."""
+
+_SLEEP = shims.MODULES["asyncio"].sleep
+"""`asyncio.sleep`, as a run has it."""
 
 
 def _is_told(item: Item) -> bool:
@@ -255,7 +259,7 @@ class _Reader:
             case Context(member=str(member)) if member in _MEMBERS:
                 shape, words = _MEMBERS[member]
                 return Step(shape, f"{words} {self._said(node, 'name')}")
-            case Value(value=value) if value is asyncio.sleep and (seconds := self._said(node, "delay")) != "0":
+            case Value(value=value) if value is _SLEEP and (seconds := self._said(node, "delay")) != "0":
                 return Step("wait", f"sleep {seconds} s")
         return None
 

@@ -158,7 +158,9 @@ class Code:
                         self._assign(target.id, value)
             case ast.Import() | ast.ImportFrom():
                 self._names.update(self._imported(statement))
-            case ast.Name(id=name, ctx=ast.Store()):
+            case (ast.Name(id=str(name), ctx=ast.Store()) | ast.arg(arg=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name))
+                  | ast.MatchMapping(rest=str(name)) | ast.ExceptHandler(name=str(name)) | ast.FunctionDef(name=str(name))
+                  | ast.AsyncFunctionDef(name=str(name)) | ast.ClassDef(name=str(name))):
                 self._names.setdefault(name, None)
 
     def _assign(self, name: str, value: ast.expr) -> None:

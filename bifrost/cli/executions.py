@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -11,15 +12,23 @@ import click
 from temporalio.service import RPCError
 
 from bifrost.cli import output, parts
+from bifrost.cli.resume import rerun, resume
+from bifrost.messages import ApprovalMessage, CallerMessage
 from bifrost.models import ExecutionStatus
 from bifrost.temporal import client as temporal_client
-from bifrost.temporal.history import Execution, ExecutionSummary, list_executions, read_execution
+from bifrost.temporal.history import Execution, ExecutionSummary, LogEntry, list_executions, read_execution
+
+_FOLLOW_SECONDS = 0.5
+"""How often `--follow` asks for new lines."""
 
 
 @click.group()
 def executions() -> None:
     """Executions, as Temporal has recorded them; no worker is needed to read them."""
 
+
+executions.add_command(resume)
+executions.add_command(rerun)
 
 @executions.command("list")
 @click.option("--workflow", help="Only executions of this workflow.")
@@ -74,7 +83,7 @@ def show(execution_id: str, as_json: bool) -> None:
     if execution.error:
         click.echo("\n" + "\n".join(output.error_lines(execution.error)))
     elif execution.result is not None:
-        click.echo(f"\n{json.dumps(execution.result, indent=2, ensure_ascii=False, default=str)}")
+        click.echo(f"\n{output.indented(execution.result)}")
 
 
 def _print_head(execution: Execution) -> None:
@@ -95,16 +104,33 @@ def _timeline(execution: Execution) -> list[tuple[Any, ...]]:
 
 @executions.command()
 @click.argument("execution_id", metavar="ID")
+@click.option("--follow", "-f", is_flag=True, help="Go on with new lines until the execution ends.")
 @output.json_option
-def logs(execution_id: str, as_json: bool) -> None:
+def logs(execution_id: str, follow: bool, as_json: bool) -> None:
     """Print an execution's log; with --json one object a line."""
     parts.settings()
-    for line in parts.run(_read(execution_id)).log:
-        if as_json:
-            output.print_json(dataclasses.asdict(line))
-        else:
-            data = f"  {json.dumps(line.data, ensure_ascii=False)}" if line.data else ""
-            click.echo(f"{output.time_of(line.at)}  {line.level:<7}  {line.message}{data}")
+    parts.run(_logs(execution_id, follow=follow, as_json=as_json))
+
+
+async def _logs(execution_id: str, *, follow: bool, as_json: bool) -> None:
+    client = await temporal_client.connect()
+    shown = 0
+    while True:
+        execution = await read_execution(client, execution_id)
+        for line in execution.log[shown:]:
+            _print_line(line, as_json=as_json)
+        shown = max(shown, len(execution.log))
+        if not follow or execution.closed_at is not None:
+            return
+        await asyncio.sleep(_FOLLOW_SECONDS)
+
+
+def _print_line(line: LogEntry, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(dataclasses.asdict(line))
+        return
+    data = f"  {json.dumps(line.data, ensure_ascii=False)}" if line.data else ""
+    click.echo(f"{output.time_of(line.at)}  {line.level:<7}  {line.message}{data}")
 
 
 @executions.command()
@@ -155,3 +181,20 @@ async def _signal(execution_id: str, event: str, payload: Any) -> None:
         await handle.signal(event, payload)
     except RPCError as error:
         raise temporal_client.translate(error, execution_id) from error
+
+
+@executions.command()
+@click.argument("execution_id", metavar="ID")
+@click.option("--by", required=True, help="Who decides: an email address, or another id of a person.")
+@click.option("--reject", is_flag=True, help="Reject it instead; the execution then fails.")
+@click.option("--note", default="", help="Why; recorded with it.")
+def approve(execution_id: str, by: str, reject: bool, note: str) -> None:
+    """Approve an execution that waits for it. Whoever started it cannot."""
+    parts.settings()
+    who = CallerMessage(user_id=by, email=by if "@" in by else "")
+    decision = ApprovalMessage(by=who, approved=not reject, note=note)
+    click.echo(f"{execution_id} {parts.run(_approve(execution_id, decision))}")
+
+
+async def _approve(execution_id: str, decision: ApprovalMessage) -> str:
+    return await temporal_client.approve(await temporal_client.connect(), execution_id, decision)

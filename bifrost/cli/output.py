@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 
 import click
+
+from bifrost.models import BYTES_KEY
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,7 +25,14 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, default=_otherwise, ensure_ascii=False))
 
 
+def indented(value: Any) -> str:
+    """JSON for people, on many lines."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=_otherwise)
+
+
 def _otherwise(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {BYTES_KEY: base64.b64encode(value).decode()}
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

@@ -33,7 +33,7 @@ def settings() -> Settings:
 
 
 def fix_hash_seed() -> None:
-    """Run this command under a fixed hash seed, so that sets of strings have one order in every process that executes runs."""
+    """Run this command under a fixed hash seed, so that sets of texts have one order in every process that executes runs."""
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "bifrost", *sys.argv[1:]])  # noqa: S606 - the same program

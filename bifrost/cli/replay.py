@@ -13,13 +13,14 @@ from temporalio.client import WorkflowHistory
 from bifrost.cli import output, parts
 from bifrost.temporal import client as executions
 from bifrost.temporal import replay as replays
+from bifrost.temporal.payloads import PayloadStore, references
 from bifrost.temporal.replay import Replayed
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.revision_stores import open_store
 
 _FOLDER = click.Path(path_type=Path, file_okay=False)
-REVISIONS = "revisions"
-"""The folder of revisions beside kept histories."""
+REVISIONS, PAYLOADS = "revisions", "payloads"
+"""The folders of revisions and of large payloads beside kept histories."""
 
 
 @click.command()
@@ -28,7 +29,7 @@ REVISIONS = "revisions"
 @click.option("--limit", type=click.IntRange(1), default=200, show_default=True, help="At most so many that have ended.")
 @click.option("--histories", type=click.Path(path_type=Path, file_okay=False, exists=True),
               help="Histories kept in this folder, instead of Temporal's.")
-@click.option("--save", type=_FOLDER, help="Keep the histories, and the revisions they need, in this folder.")
+@click.option("--save", type=_FOLDER, help="Keep the histories, and the revisions and payloads they need, in this folder.")
 @output.json_option
 def replay(execution_ids: Sequence[str], query: str | None, limit: int, histories: Path | None, save: Path | None,
            as_json: bool) -> None:
@@ -47,8 +48,10 @@ def replay(execution_ids: Sequence[str], query: str | None, limit: int, historie
     if histories and not files:
         raise click.UsageError(f"There are no histories (*.json) in {histories}")
     store = str(histories / REVISIONS) if histories and (histories / REVISIONS).is_dir() else read.revisions
+    payloads = str(histories / PAYLOADS) if histories and (histories / PAYLOADS).is_dir() else read.payloads
     workspace = Workspace(None, open_store(store), read.workflow_safe)
-    done = parts.run(_replay(workspace, replays.kept_histories(files) if files else _asked(execution_ids, query, limit), save))
+    found = replays.kept_histories(files) if files else _asked(execution_ids, query, limit)
+    done = parts.run(_replay(workspace, found, payloads, save))
     failed = [one for one in done if one.failure]
     if as_json:
         output.print_json({"replayed": len(done), "failed": len(failed), "executions": [dataclasses.asdict(one) for one in done]})
@@ -59,11 +62,11 @@ def replay(execution_ids: Sequence[str], query: str | None, limit: int, historie
         raise click.exceptions.Exit(1)
 
 
-async def _replay(workspace: Workspace, found: AsyncIterator[WorkflowHistory], save: Path | None) -> list[Replayed]:
+async def _replay(workspace: Workspace, found: AsyncIterator[WorkflowHistory], payloads: str, save: Path | None) -> list[Replayed]:
     if save:
-        found = _saving(found, workspace, save)
+        found = _saving(found, workspace, payloads, save)
     done: list[Replayed] = []
-    async for one in replays.replay(workspace, found):
+    async for one in replays.replay(workspace, found, payloads):
         done.append(one)
         if sys.stderr.isatty():
             click.echo(f"\r{len(done)} replayed, {sum(bool(each.failure) for each in done)} failed", err=True, nl=False)
@@ -83,10 +86,12 @@ async def _asked(execution_ids: Sequence[str], query: str | None, limit: int) ->
             yield history
 
 
-async def _saving(found: AsyncIterator[WorkflowHistory], workspace: Workspace, folder: Path) -> AsyncIterator[WorkflowHistory]:
-    kept = open_store(str(folder / REVISIONS))
+async def _saving(found: AsyncIterator[WorkflowHistory], workspace: Workspace, payloads: str, folder: Path) -> AsyncIterator[WorkflowHistory]:
+    kept, kept_payloads = open_store(str(folder / REVISIONS)), PayloadStore(str(folder / PAYLOADS))
     async for history in found:
         replays.save(history, folder)
         for revision_id in replays.revisions_of(history):
             kept.put(workspace.revisions.get(revision_id))
+        for digest in {digest for event in history.events for digest in references(event)}:
+            kept_payloads.put(PayloadStore(payloads).get(digest))
         yield history

@@ -87,7 +87,7 @@ def show(revision_id: str, path: str | None, as_json: bool) -> None:
     The first characters of the ID are enough, six or more, if no other revision begins so.
     """
     store = parts.revisions(parts.settings())
-    found, put_at = _find(store, revision_id)
+    found, put_at = find(store, revision_id)
     files = store.get(found).files
     if path is not None:
         if path not in files:
@@ -109,8 +109,13 @@ def show(revision_id: str, path: str | None, as_json: bool) -> None:
     output.print_table(("FILE", "SIZE"), [(name, output.size_of(size)) for name, size in sizes.items()], "No files.")
 
 
-def _find(store: RevisionStore, beginning: str) -> tuple[str, datetime]:
-    """The one revision whose id begins so, and when it was put."""
+def find(store: RevisionStore, beginning: str) -> tuple[str, datetime]:
+    """The one revision whose id begins so, and when it was put.
+
+    Raises:
+        NotFoundError: there is none.
+        ValidationError: there are several, or the beginning is too short.
+    """
     if len(beginning) < SHORTEST:
         raise ValidationError(f"'{beginning}' is too short: give at least {SHORTEST} characters of the revision's id",
                               field="id")

@@ -20,6 +20,7 @@ from bifrost.organizations.yaml import YamlOrganizations
 from bifrost.secrets.vault import VaultSecrets
 from bifrost.settings import Settings
 from bifrost.temporal import client as executions
+from bifrost.temporal.payloads import PayloadStore
 from bifrost.temporal.worker import serving
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.revision import SHORT
@@ -44,6 +45,7 @@ async def _serve(read: Settings, *, reload: bool) -> None:
     parts.warn_of_failures(workspace.catalog)
     organizations = YamlOrganizations(read.organizations)
     organizations.all()  # a mistake in there is said now, not by the first execution
+    PayloadStore(read.payloads)  # and so is a store of payloads that cannot be reached
     client = await _connected(stopped)
     if client is None:
         return

@@ -1,7 +1,7 @@
 """Everything that Bifrost needs, on one machine: Temporal, a Vault API, simulators of other systems, and workers.
 
-What is kept lies in one folder: Temporal's database, Vault's storage, revisions of the workspace, logs, and `env`, a file
-of `export` lines that connects a shell to the stack. Only simulators forget everything when they end.
+What is kept lies in one folder: Temporal's database, Vault's storage, revisions of the workspace, large payloads, logs, and
+`env`, a file of `export` lines that connects a shell to the stack. Only simulators forget everything when they end.
 
 With simulators, organizations are redirected: `organizations.yaml` in the folder says what the organizations' own file
 says, except that its URLs lead to the simulators, and it follows changes of that file. See `bifrost.dev.samples`.
@@ -67,7 +67,7 @@ class Stack:
 
     Args:
         directory: Where everything is kept; created if absent.
-        settings: Workspace, organizations, task queue and logs; where Vault and revisions are is the stack's own affair.
+        settings: Workspace, organizations, task queue and logs; where Vault, revisions and payloads are is the stack's own affair.
         ports: Ports that were asked for.
         simulators: Whether organizations are redirected to simulators, with secrets made up for them.
         worker_command: The command that is a worker.
@@ -78,7 +78,7 @@ class Stack:
         self.directory = directory.absolute()
         self.settings = dataclasses.replace(
             settings, workspace=settings.workspace.absolute(), organizations=settings.organizations.absolute(),
-            revisions=str(self.directory / "revisions"), vault_cacert="", vault_namespace="")
+            revisions=str(self.directory / "revisions"), payloads=str(self.directory / "payloads"), vault_cacert="", vault_namespace="")
         self.workers: list[ServerProcess] = []
         self.secrets: samples.SampleSecrets = {}
         self.graph: SimulatorServer | None = None
@@ -134,7 +134,7 @@ class Stack:
         self.settings = dataclasses.replace(
             self.settings, vault_addr=self.vault.address, vault_token=self.vault.token)
         # Not by the environment's configuration, which may lead to another cluster.
-        self.client = await connect_to(self.temporal.address, self.temporal.namespace)
+        self.client = await connect_to(self.temporal.address, self.temporal.namespace, self.settings.payloads)
 
     async def _stop_servers(self) -> None:
         await asyncio.gather(self.temporal.stop(), self.vault.stop())

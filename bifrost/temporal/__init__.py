@@ -7,7 +7,9 @@
     activities       what happens outside of runs: begin, checkpoint, integration calls
     interceptors     who runs for whom, carried from a run to its activities
     failures         errors across the boundary, whole
+    values           what may cross the boundary, and as which JSON
     converter        values across the boundary; the last line of defence for secrets
+    payloads         large values, which lie outside Temporal
     client           connecting, starting, awaiting
     history          what an execution did, read from its history
     revisions        which revisions open executions need

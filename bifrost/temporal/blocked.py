@@ -1,4 +1,4 @@
-"""Code that does not yield: an endless loop in a workflow ends its run, instead of being tried for ever.
+"""Code that does not yield, or exits: it ends its run, instead of being tried for ever, or ending the worker.
 
 The SDK gives up on a workflow task whose code has not yielded for two seconds, and Temporal hands the task out again, for
 ever. So a run that has used up those seconds more than once is failed here, with the line that it was in. A machine that is
@@ -18,6 +18,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, Workf
 
 from bifrost.errors import TimeoutError  # noqa: A004 - the name is the guide's
 from bifrost.temporal import failures
+from bifrost.temporal.tasks import number_tasks
 from bifrost.workspace.guard import PACKAGE
 
 PATIENCE: Final = 2.0
@@ -52,7 +53,7 @@ def note(run_id: str, error: BaseException) -> None:
 
 
 class WatchfulRunner(WorkflowRunner):
-    """Runs workflows as they are, and fails those that do not yield, again and again."""
+    """Runs workflows unsandboxed, with numbered tasks, and fails those that do not yield, again and again."""
 
     def __init__(self) -> None:
         self._runner = UnsandboxedWorkflowRunner()
@@ -61,7 +62,9 @@ class WatchfulRunner(WorkflowRunner):
         self._runner.prepare_workflow(defn)
 
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
-        return _Watched(self._runner.create_instance(det))
+        instance = self._runner.create_instance(det)
+        number_tasks(instance)
+        return _Watched(instance)
 
 
 class _Watched(WorkflowInstance):
@@ -82,6 +85,8 @@ class _Watched(WorkflowInstance):
         began, computed = time.monotonic(), time.thread_time()
         try:
             return self._instance.activate(act)
+        except SystemExit as error:  # `exit()` in a workflow must not end the worker, and then the next one
+            raise failures.application_error(RuntimeError(f"The workflow raised SystemExit: {error}"), retry=False) from error
         finally:
             if time.monotonic() - began >= PATIENCE:
                 seen = _seen.setdefault(act.run_id, _Seen())

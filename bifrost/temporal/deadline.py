@@ -7,7 +7,7 @@ calls; after `CLEAN_UP` the run ends without them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ class RunTimeout(BaseException):
         self.reason = reason
 
 
-async def bounded(work: Coroutine[Any, Any, Any], timeout_seconds: float, since: datetime) -> Any:
+async def bounded(work: Coroutine[Any, Any, Any], timeout_seconds: float, since: Callable[[], datetime]) -> Any:
     """Await `work`, and stop it `timeout_seconds` after `since`, or when the run is cancelled.
 
     Not an async context manager made of a generator: when a worker ends, the SDK may leave an unfinished run to the garbage
@@ -35,16 +35,22 @@ async def bounded(work: Coroutine[Any, Any, Any], timeout_seconds: float, since:
     Args:
         work: The run's code.
         timeout_seconds: 0 means for ever.
-        since: When the time began to run.
+        since: When the time began to run; asked again when it is over, since a resumed run's time begins anew.
 
     Raises:
         RunTimeout: the time has passed, whatever the code made of it.
         asyncio.CancelledError: the run was cancelled, and the code let that through, or did not end in time.
     """
+    def left() -> float:
+        return max(timeout_seconds - (workflow.now() - since()).total_seconds(), 0)
+
     task = asyncio.ensure_future(work)
-    left = max(timeout_seconds - (workflow.now() - since).total_seconds(), 0) if timeout_seconds else None
     try:
-        done, _ = await workflow.wait([task], timeout=left)
+        began = None
+        done: set[asyncio.Task[Any]] = set()
+        while not done and began != since():
+            began = since()
+            done, _ = await workflow.wait([task], timeout=left() if timeout_seconds else None)
     except asyncio.CancelledError:
         task.cancel()
         done, _ = await workflow.wait([task], timeout=CLEAN_UP.total_seconds())

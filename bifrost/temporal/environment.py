@@ -10,7 +10,6 @@ from temporalio import workflow
 
 from bifrost.workspace.determinism import RunEnvironment
 
-
 A_WHILE: Final = 1.0
 """Seconds of sleep after which somebody may want to know how far a run has come."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import math
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +23,9 @@ from bifrost.errors import IntegrationError, TimeoutError, WorkflowException  # 
 RETRIED_STATUSES = frozenset({408, 425, 429, *range(500, 600)})
 """HTTP statuses after which the same call may succeed later."""
 
+MAX_MESSAGE = 10_000
+"""How many characters of an error's message are kept."""
+
 
 def as_dict(error: BaseException) -> dict[str, Any]:
     """Any exception as `{"error", "message", "details"}`, without remembered secrets."""
@@ -31,8 +35,14 @@ def as_dict(error: BaseException) -> dict[str, Any]:
         # A KeyError's text is the repr of its argument; the argument says it better.
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         described = {"error": type(error).__name__, "message": str(text), "details": {}}
+    described["message"] = cut(described["message"])
     masked: dict[str, Any] = _masked(described)
     return masked
+
+
+def cut(text: str) -> str:
+    """A message as far as it may go: Temporal refuses failures of megabytes, again and again."""
+    return text if len(text) <= MAX_MESSAGE else f"{text[:MAX_MESSAGE]}… ({len(text) - MAX_MESSAGE} more characters)"
 
 
 def _masked(value: Any) -> Any:
@@ -42,7 +52,8 @@ def _masked(value: Any) -> Any:
         return {str(key): _masked(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
         return [_masked(item) for item in value]
-    return value if value is None or isinstance(value, bool | int | float) else redaction.mask(str(value))
+    plain = value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return value if plain else redaction.mask(str(value))
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -118,8 +129,14 @@ def of_call(error: FailureError, what: str) -> BaseException:
             return WorkflowException(f"{what} failed: {cause or error}", error_type=type(cause or error).__name__)
 
 
+_UNREAD = "Failed decoding arguments"
+"""What the SDK says where an activity's arguments cannot be read, such as a large one that is not in the store; its cause says it."""
+
+
 def from_application_error(error: ApplicationError) -> Exception:
     """The inverse of `application_error`; built-in exceptions come back as themselves."""
+    if error.message == _UNREAD and isinstance(error.cause, ApplicationError):
+        return from_application_error(error.cause)
     described = error.details[0] if error.details else None
     if not isinstance(described, dict) or not {"error", "message"} <= described.keys():  # not Bifrost's
         described = {"error": error.type, "message": error.message, "details": {"details": described} if described else {}}

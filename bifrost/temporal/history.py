@@ -23,7 +23,7 @@ from temporalio.converter import DataConverter
 from temporalio.service import RPCError, RPCStatusCode
 
 from bifrost import messages
-from bifrost.errors import ConfigurationError
+from bifrost.errors import ConfigurationError, WorkflowException
 from bifrost.messages import CheckpointMessage, LogLine
 from bifrost.models import SYSTEM_CALLER, Caller, ExecutionStatus
 from bifrost.temporal import client as executions
@@ -230,7 +230,7 @@ async def read_execution(client: Client, execution_id: str) -> Execution:
     start = story.argument if isinstance(story.argument, dict) else {}
     return Execution(
         execution_id=execution_id, run_id=description.run_id, workflow=description.workflow_type,
-        org_id=None if start.get("org_id") == messages.GLOBAL_SCOPE else start.get("org_id"), caller=_caller(start),
+        org_id=_org_id(start, description), caller=_caller(start),
         revision=_attribute(description, messages.REVISION_ATTRIBUTE),
         status=status_of(description, begun=story.begun), started_at=description.start_time,
         closed_at=description.close_time, params=start.get("params") or {}, result=result, error=error,
@@ -246,6 +246,11 @@ async def ending(handle: WorkflowHandle[Any, Any]) -> tuple[Any, dict[str, Any] 
         raise
     except Exception as error:  # noqa: BLE001 - user code may fail with any exception, and it comes back as that
         return None, failures.as_dict(error)
+
+
+def _org_id(start: dict[str, Any], execution: WorkflowExecution) -> str | None:
+    org_id: str | None = start.get("org_id") or _attribute(execution, messages.ORG_ATTRIBUTE)
+    return None if org_id == messages.GLOBAL_SCOPE else org_id
 
 
 def _caller(start: dict[str, Any]) -> Caller:
@@ -292,7 +297,7 @@ async def _read(events: AsyncIterator[HistoryEvent], converter: DataConverter) -
     async for event in events:
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
-                story.argument = await _first(event.workflow_execution_started_event_attributes.input, converter)
+                story.argument = await _argument(event, converter)
             case EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED:
                 story.begun = True
             case EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED:
@@ -300,6 +305,14 @@ async def _read(events: AsyncIterator[HistoryEvent], converter: DataConverter) -
             case _:
                 _of_call(story, event)
     return story
+
+
+async def _argument(event: HistoryEvent, converter: DataConverter) -> Any:
+    """The start argument; one that cannot be read is no reason to show nothing."""
+    try:
+        return await _first(event.workflow_execution_started_event_attributes.input, converter)
+    except WorkflowException as error:
+        return {"params": {"…": str(error)}}
 
 
 async def _scheduled(story: _Story, event: HistoryEvent, converter: DataConverter) -> None:

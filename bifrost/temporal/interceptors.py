@@ -1,21 +1,27 @@
-"""Who runs for whom, carried from a run to its activities in one header.
+"""What every call of a run passes through: who runs for whom, and how much goes into one message to Temporal.
 
-The activities' own arguments stay what the caller wrote, so that Temporal's Web UI shows them and nothing else.
+Who runs for whom is carried from a run to its activities in one header. The activities' own arguments stay what the caller
+wrote, so that Temporal's Web UI shows them and nothing else.
+
+What a run asks for without waiting goes to Temporal in one message, and one of more than 4 MiB ends the run. So when much is
+asked for at once, arguments are stored outside as if they were large.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from temporalio import activity, workflow
-from temporalio.converter import PayloadConverter
+from temporalio.common import RawValue
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
     Interceptor,
     StartActivityInput,
+    StartChildWorkflowInput,
     StartLocalActivityInput,
     WorkflowInboundInterceptor,
     WorkflowInterceptorClassInput,
@@ -25,7 +31,8 @@ from temporalio.worker import (
 from bifrost.integrations.call import Call, current_call
 from bifrost.messages import CONTEXT_HEADER, CallContext
 from bifrost.models import Caller
-from bifrost.temporal.converter import DATA_CONVERTER
+from bifrost.temporal import payloads
+from bifrost.temporal.converter import CONVERTER
 
 _KEYS = uuid.UUID("6f3c7a0e-5d0b-5c3e-9a53-4c8f2f6a1b7d")
 """The name space of idempotency keys; never change it."""
@@ -40,14 +47,45 @@ carried_context: ContextVar[CallContext | None] = ContextVar("carried_context", 
 """The context that the activity being executed was sent."""
 
 
+AT_ONCE = 2 * 1024 * 1024
+"""How many bytes of arguments go to Temporal in one message; half of what it takes."""
+_REFERENCE = 512
+"""How many bytes a reference to a stored argument takes, about; what is smaller than two is not stored."""
+
+
 class _Outbound(WorkflowOutboundInterceptor):
+    def __init__(self, next: WorkflowOutboundInterceptor) -> None:  # noqa: A002 - the port's name
+        super().__init__(next)
+        self._task = -1
+        self._bytes = 0
+
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002 - the port's name
         input.headers = self._with_context(input.headers)
+        input.args = self._counted(input.args)
         return super().start_activity(input)
 
     def start_local_activity(self, input: StartLocalActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002
         input.headers = self._with_context(input.headers)
         return super().start_local_activity(input)
+
+    async def start_child_workflow(self, input: StartChildWorkflowInput) -> workflow.ChildWorkflowHandle[Any, Any]:  # noqa: A002
+        input.args = self._counted(input.args)
+        return await super().start_child_workflow(input)
+
+    def _counted(self, args: Sequence[Any]) -> list[RawValue]:
+        """The arguments as they are sent; what is too much for this workflow task's message is marked to be stored outside."""
+        task = workflow.info().get_current_history_length()
+        if task != self._task:
+            self._task, self._bytes = task, 0
+        counted = []
+        for argument in args:
+            payload = argument.payload if isinstance(argument, RawValue) else CONVERTER.to_payload(argument)
+            size = payload.ByteSize()
+            if size > 2 * _REFERENCE and self._bytes + size > AT_ONCE:
+                payload, size = payloads.to_store(payload), _REFERENCE
+            self._bytes += size
+            counted.append(RawValue(payload))
+        return counted
 
     @staticmethod
     def _with_context(headers: Any) -> Any:
@@ -65,7 +103,7 @@ class _ActivityInbound(ActivityInboundInterceptor):
         payload = input.headers.get(CONTEXT_HEADER)
         if payload is None:
             return await super().execute_activity(input)
-        context = _converter().from_payload(payload, CallContext)
+        context = CONVERTER.from_payload(payload, CallContext)
         info = activity.info()
         token = current_call.set(Call(
             execution_id=context.execution_id, caller=Caller(**context.caller.model_dump()), workflow=context.workflow,
@@ -76,10 +114,6 @@ class _ActivityInbound(ActivityInboundInterceptor):
         finally:
             carried_context.reset(carried_token)
             current_call.reset(token)
-
-
-def _converter() -> PayloadConverter:
-    return DATA_CONVERTER.payload_converter
 
 
 class ContextInterceptor(Interceptor):

@@ -14,14 +14,17 @@ from pathlib import Path
 
 from temporalio.client import Client, WorkflowHistory
 from temporalio.service import RPCError
-from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
+from temporalio.worker import Replayer
 
 from bifrost import messages
 from bifrost.errors import ConfigurationError
+from bifrost.messages import ResumeMessage
 from bifrost.temporal import runtime, workflow
-from bifrost.temporal.converter import DATA_CONVERTER
+from bifrost.temporal.blocked import WatchfulRunner
+from bifrost.temporal.converter import data_converter
 from bifrost.temporal.history import refusal
 from bifrost.temporal.interceptors import ContextInterceptor
+from bifrost.temporal.resets import KnownResets
 from bifrost.workspace import audit
 from bifrost.workspace.live import Workspace
 
@@ -98,20 +101,25 @@ def save(history: WorkflowHistory, folder: Path) -> Path:
     return file
 
 
-async def replay(workspace: Workspace, found: AsyncIterator[WorkflowHistory]) -> AsyncIterator[Replayed]:
+async def replay(workspace: Workspace, found: AsyncIterator[WorkflowHistory],
+                 payloads: str | None = None, note: ResumeMessage | None = None) -> AsyncIterator[Replayed]:
     """Replay histories one after the other; answers each as soon as it is done.
 
     Args:
         workspace: Whose store has the revisions that the executions began with.
         found: Their histories.
+        payloads: Where their large payloads are, as `BIFROST_PAYLOADS` says it; None where there are none.
+        note: What they would be resumed with, to try it; None to replay them as they came.
     """
+    known = KnownResets(note)
     audit.install()
+    runtime.live_in_utc()
     runtime.prepare()
     with ThreadPoolExecutor(max_workers=1) as executor:
         replayer = Replayer(
-            workflows=[workflow.fallback(workspace)], workflow_task_executor=executor, data_converter=DATA_CONVERTER,
-            workflow_runner=UnsandboxedWorkflowRunner(), interceptors=[ContextInterceptor()])
-        async with replayer.workflow_replay_iterator(found) as results:
+            workflows=[workflow.fallback(workspace, known)], workflow_task_executor=executor, data_converter=data_converter(payloads),
+            unsandboxed_workflow_runner=WatchfulRunner(), interceptors=[ContextInterceptor()])
+        async with replayer.workflow_replay_iterator(known.following(found)) as results:
             async for result in results:
                 first = result.history.events[0].workflow_execution_started_event_attributes
                 yield Replayed(

@@ -19,10 +19,11 @@ from bifrost.live import live_pool
 from bifrost.messages import SEARCH_ATTRIBUTES
 from bifrost.organizations.base import OrganizationStore
 from bifrost.secrets.base import SecretStore
-from bifrost.temporal import workflow
+from bifrost.temporal import runtime, workflow
 from bifrost.temporal.activities import Activities
 from bifrost.temporal.blocked import WatchfulRunner
 from bifrost.temporal.interceptors import ContextInterceptor
+from bifrost.temporal.resets import FetchedResets, ResetInterceptor
 from bifrost.workspace import audit
 from bifrost.workspace.live import Workspace
 
@@ -81,14 +82,16 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
         ConfigurationError: the namespace is not set up for Bifrost.
     """
     audit.install()
+    runtime.live_in_utc()
     await ensure_search_attributes(client)
     pool = live_pool(lambda: workspace.catalog.integrations, organizations, secrets)
     activities = Activities(workspace, organizations, secrets, pool)
+    resets = FetchedResets(client)
     worker = Worker(
         client, task_queue=task_queue,
-        workflows=[*(workflow.generate(name, workspace) for name in workspace.catalog.workflows),
-                   workflow.fallback(workspace)],
-        activities=activities.all(), interceptors=[ContextInterceptor()],
+        workflows=[*(workflow.generate(name, workspace, resets) for name in workspace.catalog.workflows),
+                   workflow.fallback(workspace, resets)],
+        activities=activities.all(), interceptors=[ContextInterceptor(), ResetInterceptor(resets)],
         unsandboxed_workflow_runner=WatchfulRunner(), max_cached_workflows=max_cached_workflows,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
         max_heartbeat_throttle_interval=timedelta(seconds=1), default_heartbeat_throttle_interval=timedelta(seconds=1),

@@ -3,8 +3,9 @@
     start argument ─► begin (local activity, recorded once) ─► parameters checked ─► the revision's function ─► result
 
 **Replay.** Temporal repeats this code whenever a run is not in a worker's cache. It therefore depends on nothing but the
-history: `begin`'s recorded answer names the revision, and the user's function is loaded from that revision into a fresh
-namespace (`workspace.loader`), where clock, dice and waiting are the run's own.
+history: `begin`'s recorded answer names the revision (in a run that was reset, a resume may have named another: `resets`),
+and the user's function is loaded from that revision into a fresh namespace (`workspace.loader`), where clock, dice and
+waiting are the run's own.
 
 **Failure.** An exception of user code fails the run, with its type, message and traceback. An error of the engine (a
 revision that is not in this worker's store, non-determinism) fails the workflow task, which Temporal repeats: a bad deploy
@@ -40,13 +41,13 @@ from bifrost.temporal.deadline import RunTimeout, bounded
 from bifrost.temporal.durable_context import DurableContext
 from bifrost.temporal.environment import TemporalEnvironment
 from bifrost.temporal.progress import CHECKPOINT_KEY
+from bifrost.temporal.resets import REVISION_KEY, Passage, Resets
 from bifrost.workspace import determinism
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.loader import Namespace
 
 _ORG = SearchAttributeKey.for_keyword(messages.ORG_ATTRIBUTE)
 _CALLER = SearchAttributeKey.for_keyword(messages.CALLER_ATTRIBUTE)
-_REVISION = SearchAttributeKey.for_keyword(messages.REVISION_ATTRIBUTE)
 _OUTCOME = SearchAttributeKey.for_keyword(messages.OUTCOME_ATTRIBUTE)
 
 
@@ -55,10 +56,13 @@ class Run:
 
     workspace: Workspace
     """What the worker serves; set on the generated class."""
+    resets: Resets
+    """Where the run asks what it was reset from; set on the generated class."""
 
     def __init__(self) -> None:
         self.call_context: CallContext | None = None  # read by the interceptor, for the activities' header
         self._context: DurableContext | None = None
+        self._passage = Passage()
         self._approval = Approval()
         self._events: dict[str, list[Any]] = {}
 
@@ -99,8 +103,8 @@ class Run:
                 start = _parse(argument)
             begun = await self._begin(start)
             namespace = self.workspace.namespace(begun.revision)
-            with _user_code(), determinism.running(TemporalEnvironment()):
-                result = await self._perform(namespace, begun, start)
+            with _user_code(), determinism.running(environment := TemporalEnvironment()):
+                result = await self._perform(namespace, begun, start, environment)
                 encoded = payload_of(result, "The result", "result")
                 outcome = _outcome_of(result)
         except ApplicationError as error:
@@ -115,10 +119,11 @@ class Run:
             raise failure
         return RawValue(encoded)
 
-    async def _perform(self, namespace: Namespace, begun: BeginAnswer, start: StartMessage) -> Any:
+    async def _perform(self, namespace: Namespace, begun: BeginAnswer, start: StartMessage, environment: TemporalEnvironment) -> Any:
         """User code, within its time; what it would undo is undone if it does not come to its end."""
         metadata = namespace.workflow(begun.path, workflow.info().workflow_type)
         context = self._context = self._context_of(begun, metadata)
+        environment.before_pause = context.progress.flush
         calling.durable_calls.set(context.call_activity)
         if start.map is not None:
             return await _part(namespace, context, start.map)
@@ -129,13 +134,14 @@ class Run:
             await self._approval.wait(context, self.call_context.caller)
             since = workflow.now()
         try:
-            return await bounded(metadata.function(context, **given), metadata.timeout_seconds, since)
+            return await bounded(metadata.function(context, **given), metadata.timeout_seconds, lambda: self._passage.since(since))
         except (Exception, RunTimeout, asyncio.CancelledError) as error:
             await context.undo_all(error)
             raise
 
     async def _begin(self, start: StartMessage) -> BeginAnswer:
         info = workflow.info()
+        self._passage.begin(self.resets.of_run(info))
         org_id = None if start.org_id == messages.GLOBAL_SCOPE else start.org_id
         caller = start.caller or CallerMessage(user_id=SYSTEM_CALLER.user_id, name=SYSTEM_CALLER.name)
         self.call_context = CallContext(
@@ -154,8 +160,9 @@ class Run:
                 raise refusal from None
             raise failures.application_error(refusal, retry=False) from None
         _check_hash_seed(begun)
+        begun = self._passage.resumed(begun)
         workflow.upsert_search_attributes([
-            _REVISION.value_set(begun.revision), _CALLER.value_set(caller.email or caller.user_id),
+            REVISION_KEY.value_set(begun.revision), _CALLER.value_set(caller.email or caller.user_id),
             *([_ORG.value_set(org_id)] if org_id else [])])
         return begun
 
@@ -173,13 +180,13 @@ class Run:
         the SDK there, before it waits for anything.
         """
         progress = self._context.progress if self._context else None
-        attributes = [_OUTCOME.value_set(outcome)]
+        attributes = [_OUTCOME.value_set(outcome), *self._passage.close()]
         if progress and progress.last_checkpoint:
             attributes.append(CHECKPOINT_KEY.value_set(progress.last_checkpoint))
         workflow.upsert_search_attributes(attributes)
         if progress:
             await progress.finished()
-            if lines := progress.take_log():
+            if lines := progress.last_log():
                 workflow.upsert_memo({messages.LOG_MEMO: [line.model_dump(exclude_none=True) for line in lines]})
 
 
@@ -252,25 +259,25 @@ def _user_code() -> Iterator[None]:
         raise
 
 
-def generate(name: str, workspace: Workspace) -> type[Run]:
+def generate(name: str, workspace: Workspace, resets: Resets) -> type[Run]:
     """The Temporal workflow class of one workflow in the catalog."""
     async def run(self, argument: Any = None) -> RawValue:  # type: ignore[no-untyped-def]  # noqa: ANN001 - as the SDK wants it
         return cast("RawValue", await self.execute(argument))
 
-    return _define(name, workspace, run)
+    return _define(name, workspace, resets, run)
 
 
-def fallback(workspace: Workspace) -> type[Run]:
+def fallback(workspace: Workspace, resets: Resets) -> type[Run]:
     """The class for every other type: workflows that came with a reload, were since renamed, or do not exist."""
     async def run(self, arguments: Sequence[RawValue]) -> RawValue:  # type: ignore[no-untyped-def]  # noqa: ANN001 - the same
         return cast("RawValue", await self.execute(_value(arguments[0]) if arguments else None))
 
-    return _define(None, workspace, run)
+    return _define(None, workspace, resets, run)
 
 
-def _define(name: str | None, workspace: Workspace, run: Any) -> type[Run]:
+def _define(name: str | None, workspace: Workspace, resets: Resets, run: Any) -> type[Run]:
     shown = name or "AnyWorkflow"
     run.__name__, run.__qualname__ = "run", f"{shown}.run"  # the SDK refuses a function with <locals> in its name
     cls = type(shown, (Run,), {"__module__": __name__, "__qualname__": shown, "workspace": workspace,
-                               "run": workflow.run(run)})
+                               "resets": resets, "run": workflow.run(run)})
     return workflow.defn(sandboxed=False, **{"dynamic": True} if name is None else {"name": name})(cls)

@@ -27,7 +27,7 @@ REFUSED: Final = frozenset({
 """Audit events of I/O: https://docs.python.org/3/library/audit_events.html."""
 
 _INTERPRETERS = ("<frozen importlib", "<frozen zipimport", "<frozen runpy")
-_READERS = frozenset({"linecache", "tokenize", "traceback", "importlib.metadata"})
+_READERS = frozenset({"linecache", "tokenize", "traceback", "importlib.metadata", "zoneinfo._common"})
 
 
 def _is_time_zone(event: str, arguments: tuple[Any, ...]) -> bool:

@@ -33,6 +33,12 @@ class _Facade(type):
     def __subclasscheck__(cls, subclass: type) -> bool:
         return issubclass(subclass, cls.real)
 
+    def __eq__(cls, other: object) -> bool:
+        return other is cls or other is cls.real
+
+    def __hash__(cls) -> int:
+        return hash(cls.real)
+
 
 class _Date(real_datetime.date, metaclass=_Facade):
     real: ClassVar[type] = real_datetime.date

@@ -6,7 +6,8 @@ time is *refused*: it can be imported, because an integration in the same file m
 raises `DeterminismError` with the line and the cure.
 
 Two phases. While a run's modules are *loading*, refused things stand in for whatever a module does with them at its top
-level (subclass, decorate, annotate, instantiate). Afterwards any use raises.
+level (subclass, decorate, annotate, instantiate, compute with). Only what would make a plain value of them (a number, a text,
+a decision) is refused then, too, because nobody could tell it from a real one. Afterwards any use raises.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from datetime import datetime
 from random import Random
 from types import ModuleType
 from typing import Any, NoReturn
+
+from pydantic_core import core_schema
 
 from bifrost.errors import DeterminismError
 from bifrost.workspace.guard import PACKAGE
@@ -49,7 +52,7 @@ class RunEnvironment(abc.ABC):
     def as_completed(self, futures: Any, *, timeout: float | None = None) -> Iterator[Any]:
         """`asyncio.as_completed`, in an order that repeats."""
 
-    def pausing(self, seconds: float) -> None:
+    def pausing(self, seconds: float) -> None:  # noqa: B027 - most have nobody to tell
         """Told before the run sleeps."""
 
 
@@ -111,11 +114,23 @@ def refuse(what: str, cure: str = CURE) -> NoReturn:
                            what=what, line=line, cure=cure)
 
 
+_PLAIN = (str, bytes, int, float, list, tuple, dict, set, frozenset, type(None))
+
+
 class RefusedType(abc.ABCMeta):
     """The type of stand-ins. A stand-in is a class, so that it can be a base, an annotation or in an `except` clause."""
 
     _what: str
     _cure: str
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **keywords: Any) -> Any:
+        """A stand-in, or a class over one, whatever keywords the real base takes."""
+        del keywords
+        return super().__new__(cls, name, bases, namespace)
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **keywords: Any) -> None:
+        del keywords
+        super().__init__(name, bases, namespace)
 
     def _deny(cls) -> None:
         if not _loading.get():
@@ -136,28 +151,19 @@ class RefusedType(abc.ABCMeta):
         cls._deny()
         return cls
 
-    def _iterate(cls) -> Iterator[Any]:
-        cls._deny()
-        return iter(())
-
-    def _truth(cls) -> bool:
-        cls._deny()
-        return True
-
-    def _number(cls, *_operands: Any) -> int:
-        cls._deny()
-        return 0
-
-    def _fraction(cls) -> float:
-        cls._deny()
-        return 0.0
-
-    def _text(cls) -> str:
-        cls._deny()
-        return ""
+    def _convert(cls, *_operands: Any) -> Any:
+        refuse(cls._what, cls._cure)
 
     def _leave(cls, *_exception: Any) -> None:
         cls._deny()
+
+    def __eq__(cls, other: object) -> Any:
+        if not isinstance(other, _PLAIN):
+            return cls is other
+        cls._deny()
+        return stand_in(f"{cls._what} == …", cls._cure)
+
+    __hash__ = abc.ABCMeta.__hash__
 
     def __repr__(cls) -> str:
         return f"<{cls._what}: not inside a workflow>"
@@ -168,23 +174,22 @@ class RefusedType(abc.ABCMeta):
     def __subclasscheck__(cls, subclass: type) -> bool:
         return cls in subclass.__mro__
 
-    __getitem__ = __setitem__ = __delitem__ = __contains__ = __next__ = __reversed__ = _operate
+    __getitem__ = __setitem__ = __delitem__ = __next__ = __reversed__ = _operate
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = __floordiv__ = _operate
     __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __neg__ = __pos__ = __abs__ = __invert__ = _operate
     __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rshift__ = __round__ = _operate
     __lt__ = __gt__ = __le__ = __ge__ = __enter__ = __aenter__ = __await__ = __anext__ = _operate
-    __int__ = __index__ = __len__ = _number
-    __float__ = _fraction
-    __fspath__ = _text
+    __int__ = __index__ = __len__ = __float__ = __fspath__ = __str__ = __format__ = _convert
+    __iter__ = __aiter__ = __bool__ = __contains__ = _convert
     __exit__ = __aexit__ = _leave
-    __iter__ = __aiter__ = _iterate
-    __bool__ = _truth
 
 
 def stand_in(what: str, cure: str = CURE) -> Any:
     """A stand-in for something a run may import but not use."""
     name = what.rpartition(".")[2]
-    return RefusedType(name, (Exception,), {"_what": what, "_cure": cure, "__doc__": f"Refused: {what}"})
+    return RefusedType(name, (Exception,), {
+        "_what": what, "_cure": cure, "__doc__": f"Refused: {what}", "__init_subclass__": classmethod(lambda _cls, **_keywords: None),
+        "__get_pydantic_core_schema__": classmethod(lambda _cls, _source, _handler: core_schema.any_schema())})
 
 
 def stand_ins(module: str, names: tuple[str, ...], cure: str = CURE) -> dict[str, Any]:

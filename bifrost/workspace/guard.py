@@ -79,7 +79,7 @@ def _floor_fault(target: str, importer: str) -> str | None:
         return (f"Only workflows lie above workflows: '{target}' cannot be imported from '{importer}'. Put what both need "
                 f"into {PACKAGE}/utils")
     mine, other = _folder(importer), _folder(target)
-    if mine == other or mine.startswith(f"{other}."):
+    if mine == other or mine.startswith(f"{other}.") or target.startswith(f"{mine}."):
         return None
     return (f"A workflow cannot import another workflow's module '{target}': run it with `await "
             f"context.execute_workflow(name, params)`, and put what both need into {PACKAGE}/utils")

@@ -46,7 +46,7 @@ class Workspace:
 
     def _modules(self, revision_id: str) -> RevisionModules:
         try:
-            return RevisionModules(self.revisions.get(revision_id))
+            return RevisionModules(self.revisions.get(revision_id), self.root)
         except WorkflowException as error:  # this worker's store lacks it now: a later attempt, or another worker, may do better
             raise IntegrationError(str(error), integration="revisions") from error
 

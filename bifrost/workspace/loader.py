@@ -11,8 +11,9 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ForwardRef, get_type_hints
 
 from bifrost.decorators import WORKFLOW_ATTRIBUTE
 from bifrost.errors import NotFoundError
@@ -49,12 +50,47 @@ def _front_door(name: str) -> ModuleType:
     return known
 
 
-class RevisionModules:
-    """The modules of one revision, outside of runs: they import the real modules of everybody else, by the guard's rules."""
+def _classes_of(module: ModuleType) -> list[type]:
+    return [value for value in list(vars(module).values()) if isinstance(value, type) and value.__module__ == module.__name__]
 
-    def __init__(self, revision: Revision) -> None:
+
+def _resolve_annotations(module: ModuleType) -> bool:
+    """Put classes in the place of their names in annotations; answers whether every name was found.
+
+    A dataclass's postponed annotation is looked up in `sys.modules` by whoever needs it, at any later time. This namespace is
+    not there then: another's class, or none, would be found.
+    """
+    complete = True
+    for value in _classes_of(module):
+        own = vars(value).get("__annotations__", {})
+        if not any(isinstance(hint, str | ForwardRef) for hint in own.values()) or "__pydantic_complete__" in vars(value):
+            continue
+        try:
+            hints = get_type_hints(value, vars(module), include_extras=True)
+        except NameError:
+            complete = False
+            continue
+        value.__annotations__ = {name: hints[name] for name in own}
+        for each in vars(value).get("__dataclass_fields__", {}).values():
+            each.type = hints.get(each.name, each.type)
+    return complete
+
+
+class RevisionModules:
+    """The modules of one revision, outside of runs: they import the real modules of everybody else, by the guard's rules.
+
+    Args:
+        revision: Whose source is executed.
+        root: The workspace's folder, which `__file__` is told to lie in, so that files beside the code are found. They are
+            not of the revision.
+    """
+
+    def __init__(self, revision: Revision, root: Path | None = None) -> None:
         self._revision = revision
+        self._root = root
         self._modules: dict[str, ModuleType] = {}
+        self._under_way: set[str] = set()
+        self._unresolved: list[ModuleType] = []
         self._displaced: dict[str, ModuleType] | None = None
         self._builtins = {**self._base_builtins(), "__import__": self._import}
 
@@ -68,13 +104,18 @@ class RevisionModules:
             ModuleNotFoundError: the revision has no such file or folder.
         """
         known = self._modules.get(name)
-        if known is not None:
+        if known is not None and name not in self._under_way:
             return known
+        with guard.LIVE_MODULES:  # another thread may be executing it
+            return self._modules.get(name) or self._loaded(name)
+
+    def _loaded(self, name: str) -> ModuleType:
         parent = name.rpartition(".")[0]
         if parent:
             self.load(parent)
         module = self._make(name)
         self._modules[name] = module
+        self._under_way.add(name)
         try:
             path = module.__dict__.get("__source__")
             if path is not None:
@@ -83,16 +124,18 @@ class RevisionModules:
         except BaseException:
             del self._modules[name]
             raise
+        finally:
+            self._under_way.discard(name)
         if parent:
             setattr(self._modules[parent], name.rpartition(".")[2], module)
         return module
 
     def _execute(self, path: str, module: ModuleType) -> None:
         exec(self._revision.code(path), vars(module))  # noqa: S102 - this is the workspace's code
-        for value in list(vars(module).values()):
-            if (isinstance(value, type) and value.__module__ == module.__name__
-                    and vars(value).get("__pydantic_complete__") is False):
+        for value in _classes_of(module):
+            if vars(value).get("__pydantic_complete__") is False:
                 value.model_rebuild(raise_errors=False)  # type: ignore[attr-defined]  # it refers to a later class
+        self._unresolved = [one for one in (*self._unresolved, module) if not _resolve_annotations(one)]
 
     @contextlib.contextmanager
     def _in_sys_modules(self, name: str, module: ModuleType) -> Iterator[None]:
@@ -127,7 +170,7 @@ class RevisionModules:
         elif source not in self._revision.files:
             raise ModuleNotFoundError(f"No module named '{name}' in revision {self._revision.id[:SHORT]}", name=name)
         vars(module).update(
-            __builtins__=self._builtins, __file__=f"{PACKAGE}/{source}",
+            __builtins__=self._builtins, __file__=str(self._root / source) if self._root else f"{PACKAGE}/{source}",
             __package__=name if hasattr(module, "__path__") else name.rpartition(".")[0],
             __source__=source if source in self._revision.files else None)
         return module

@@ -24,7 +24,7 @@ SAFE_MODULES = frozenset({
     "codecs", "collections", "colorsys", "contextlib", "contextvars", "copy", "copyreg", "csv", "dataclasses", "decimal",
     "difflib", "dis", "enum", "errno", "fnmatch", "fractions", "functools", "graphlib", "hashlib", "heapq", "hmac",
     "html", "inspect", "ipaddress", "itertools", "json", "keyword", "math", "numbers", "operator",
-    "pprint", "quopri", "re", "reprlib", "string", "stringprep", "struct", "textwrap", "token", "tokenize", "traceback",
+    "pprint", "quopri", "re", "reprlib", "shlex", "string", "stringprep", "struct", "textwrap", "token", "tokenize", "tomllib", "traceback",
     "types", "typing", "unicodedata", "urllib.parse", "warnings", "weakref", "xml", "zlib", "zoneinfo",
     "_strptime",  # datetime.strptime and time.strptime import it, on behalf of whoever calls them
     "annotated_types", "pydantic", "pydantic_core", "typing_extensions",
@@ -43,8 +43,8 @@ _TASK_CURE = "start tasks with `asyncio.create_task` or `asyncio.gather`, and mo
 
 async def _wait(fs: Any, *, timeout: float | None = None, return_when: str = asyncio.ALL_COMPLETED) -> Any:  # noqa: ASYNC109
     environment = determinism.current()
-    wait = environment.wait if environment else asyncio.wait
-    return await wait(fs, timeout=timeout, return_when=return_when)
+    done, pending = await (environment.wait if environment else asyncio.wait)(fs, timeout=timeout, return_when=return_when)
+    return set(done), set(pending)  # as asyncio answers them; a run's tasks have an order in sets that repeats
 
 
 def _as_completed(fs: Any, *, timeout: float | None = None) -> Any:
@@ -105,7 +105,7 @@ class _RunLogger(real_logging.Logger):
     def _ignored(self, _: Any) -> None:
         """Loaded afresh for each run, a module would add its handlers once for each."""
 
-    setLevel = addHandler = removeHandler = _ignored  # type: ignore[assignment]  # noqa: N815 - logging's names
+    setLevel = addHandler = removeHandler = addFilter = removeFilter = _ignored  # type: ignore[assignment]  # noqa: N815 - logging's names
 
 
 _loggers: dict[str, _RunLogger] = {}

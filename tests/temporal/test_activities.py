@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowHistory
 
 from bifrost.errors import IntegrationError, NotFoundError, ValidationError, WorkflowException
 from bifrost.temporal.history import read_execution
+from bifrost.temporal.replay import replay
 from tests.temporal.conftest import House
 from tests.waiting import until
 
@@ -243,3 +246,55 @@ async def test_a_revision_that_a_worker_lacks_is_tried_again(house: House) -> No
         workspace.revisions.get = lacking  # type: ignore[method-assign,assignment]
         assert await house.run("pinned") == "said"
     assert (len(asked), kept.id) == (4, asked[0])
+
+
+POSTPONED = """
+    from __future__ import annotations
+    import asyncio
+    from dataclasses import dataclass, field
+    from datetime import datetime, timezone
+    from typing import NamedTuple
+    from bifrost import activity, workflow
+
+    class Place(NamedTuple):
+        at: datetime
+
+    @dataclass
+    class Report:
+        lines: list[Line]
+        place: Place
+
+    @dataclass
+    class Line:
+        name: str
+        seen_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+
+    @activity
+    def read_report(when: datetime) -> Report:
+        assert isinstance(when, datetime)
+        return {"lines": [{"name": "a"}], "place": [when]}
+
+    @workflow(name="postponed")
+    async def postponed(context):
+        report = await read_report(datetime.now())
+        seen = [report.lines[0].seen_at.isoformat(), isinstance(report.lines[0], Line), isinstance(report.place.at, datetime)]
+        context.save_checkpoint(f"seen {seen}")
+        await asyncio.sleep(0.01)
+        return [seen, report.lines[0].seen_at.isoformat() == seen[0]]
+"""
+
+
+async def test_postponed_annotations_mean_the_runs_own(house: House) -> None:
+    """Results become the run's classes, with the run's clock, whether or not annotations are postponed; replay agrees."""
+    house.write("workflows/postponed.py", POSTPONED)
+    async with house.serving():
+        handle = await house.start("postponed")
+        assert [(seen[1:], same) for seen, same in [await handle.result()]] == [([True, True], True)]
+        house.write("workflows/postponed.py", "raise RuntimeError('another revision, which means nothing to this run')")
+        assert house.workspace is not None
+        house.workspace.refresh()
+
+    async def found() -> AsyncIterator[WorkflowHistory]:
+        yield await handle.fetch_history()
+
+    assert [one.failure async for one in replay(house.workspace, found())] == [None]

@@ -156,6 +156,17 @@ async def test_an_endless_loop_fails_the_run(house: House) -> None:
     assert [call.status for call in execution.calls] == ["success"]
 
 
+@pytest.mark.parametrize("body", ["raise SystemExit('enough')", "await asyncio.gather(stop(), stop())"])
+async def test_exit_ends_the_run_and_not_the_worker(house: House, body: str) -> None:
+    """A workflow that exits fails; the worker that runs it goes on."""
+    handle = await _run(house, body, before="async def stop():\n    await asyncio.sleep(0.001)\n    raise SystemExit('enough')\n")
+    house.write("workflows/other.py", "from bifrost import workflow\n\n@workflow(name='other')\nasync def other(context):\n    return 'served'\n")
+    async with house.serving(cached=1000):
+        with pytest.raises(RuntimeError, match="The workflow raised SystemExit: enough"):
+            await executions.result(handle)
+        assert await house.run("other") == "served"
+
+
 async def test_a_long_computation_that_yields_is_fine(house: House) -> None:
     """A timer in a loop is enough."""
     handle = await _run(house, "total = 0\nfor n in range(30):\n    total += sum(range(200_000))\n    await asyncio.sleep(0.001)\nreturn total > 0")

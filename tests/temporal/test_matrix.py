@@ -30,7 +30,8 @@ SAME = {
                  "datetime.now(zoneinfo.ZoneInfo('Europe/Berlin'))", "datetime.fromtimestamp(0)", "datetime.strptime('2030', '%Y')",
                  "datetime.now().strftime('%c')", "[isinstance(datetime.now(), datetime), isinstance(date.today(), date)]"],
     "time": ["time.time()", "time.time_ns()", "time.monotonic()", "time.perf_counter()", "time.process_time()", "time.localtime()", "time.gmtime()",
-             "time.strftime('%c')", "time.ctime()", "time.asctime()", "time.mktime(time.localtime())", "time.tzname", "loop_time()"],
+             "time.strftime('%c')", "time.ctime()", "time.asctime()", "time.mktime(time.localtime())", "time.tzname", "loop_time()",
+             "datetime.now().timestamp() == time.time()", "datetime.now().astimezone().utcoffset()"],
     "dice": ["uuid.uuid1()", "uuid.uuid4()", "random.random()", "random.randint(0, 10**9)", "random.sample(range(1000), 5)", "shuffled()",
              "random.gauss(0, 1)", "random.Random().random()", "random.Random(7).random()", "random.SystemRandom().random()", "seeded()",
              "secrets.token_hex()", "secrets.token_urlsafe()", "secrets.choice('abcdef')", "secrets.randbelow(10**9)", "os.urandom(8)",
@@ -38,7 +39,7 @@ SAME = {
     "order": ["list({'a', 'b', 'c', 'd', 'e', 'f', 'g'})", "list(frozenset('hijklmnop'))", "hash('text')", "list({'x': 1}.keys() | {'y', 'z', 'w'})",
               "sorted({1, 'a', None}, key=str)"],
     "asyncio": ["gathered()", "first_of()", "completed()", "timed_out()", "grouped()", "queued()", "locked()", "slept()", "shielded()", "waited_for()",
-                "barrier()", "called_later()"],
+                "barrier()", "called_later()", "cancelled()", "set_of_tasks()", "one_by_one()"],
     "models": ["Model(at=datetime.now()).model_dump_json()", "Record().at", "Model.model_json_schema()['properties']['at']['format']"],
     "other": ["os.path.join('a', 'b')", "io.StringIO('x').read()", "importlib.import_module('json').dumps([1])", "pathlib.PurePath('a') / 'b'",
               "print('said') or 'printed'", "logging.getLogger('a').info('x') or 'logged'", "urllib.parse.quote('a b')"],
@@ -144,6 +145,39 @@ SOURCE = """
     async def barrier():
         barrier = asyncio.Barrier(3)
         return sorted(await asyncio.gather(*(barrier.wait() for _ in range(3))))
+
+    async def cancelled():
+        seen = []
+        async def one(n):
+            try:
+                await asyncio.sleep(60 if n else 0.001)
+                raise ValueError
+            finally:
+                seen.append(n)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for n in range(9):
+                    group.create_task(one(n))
+        except* ValueError:
+            pass
+        return seen
+
+    async def set_of_tasks():
+        tasks = {asyncio.ensure_future(slept(n)): n for n in range(9)}
+        seen = [tasks[task] for task in set(tasks)]
+        await asyncio.gather(*set(tasks))
+        return seen
+
+    async def one_by_one():
+        seen, pending, n = [], {asyncio.create_task(slept(n)) for n in range(3)}, 3
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            seen.append([task.result() for task in done])
+            if n < 6:
+                pending |= {asyncio.create_task(slept(n))}
+                pending.add(asyncio.create_task(slept(n + 1)))
+                n += 2
+        return seen
 
     async def shielded():
         return await asyncio.shield(slept(4))

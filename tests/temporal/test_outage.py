@@ -58,7 +58,7 @@ async def workers(tmp_path: Path, server: TemporalServer, vault_server: VaultSer
 
 async def test_fifty_executions_survive_worker_and_server(
         server: TemporalServer, workers: Workers, graph: SimulatorControl, user_api: SimulatorControl) -> None:
-    """kill -9 of the worker, then of the server: none is lost, and no user is made twice.
+    """Kill -9 of the worker, then of the server: none is lost, and no user is made twice.
 
     Only a call that was in flight is sent again, under the key that it was sent with.
     """

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
 import pytest
@@ -76,6 +78,10 @@ class Odd:
     def __call__(self) -> None: ...
 
 
+async def generator() -> Any:
+    yield 1
+
+
 @pytest.mark.parametrize(("options", "function", "said"), [
     ({"name": "bad name"}, lambda: None, "Invalid activity name 'bad name'"), ({"name": "a.b"}, lambda: None, "Invalid activity name"),
     ({"name": "checkpoint"}, lambda: None, "The activity name 'checkpoint' is Bifrost's own; choose another"),
@@ -83,6 +89,7 @@ class Odd:
     ({"name": "a", "timeout_seconds": True}, lambda: None, "must be a number above 0"), ({"name": "a", "timeout_seconds": "5"}, lambda: None, "'5'"),
     ({"name": "a", "retry_policy": {"tries": 1}}, lambda: None, "Activity 'a': Unknown retry_policy key 'tries'"),
     ({"name": "a"}, lambda *args: args, "has arguments without a name"), ({"name": "a"}, Odd(), "is no function"),
+    ({"name": "a"}, Odd.__call__, "is a method; make it a function"), ({"name": "a"}, generator, "yields, and a result travels whole"),
     ({"name": "a"}, thread, "thread is decorated twice"), ({}, lambda: None, "Invalid activity name '<lambda>'")])
 def test_what_cannot_work_is_refused(options: dict[str, Any], function: Any, said: str) -> None:
     """At decoration, with file and line."""
@@ -112,6 +119,7 @@ class Line:
     (Model, {"at": "2030-01-01T00:00:00"}, Model(at=datetime(2030, 1, 1))),  # noqa: DTZ001 - as it was given
     (list[Line], [{"day": "2030-01-01", "price": "1.5"}], [Line(date(2030, 1, 1), Decimal("1.5"))]), (set[str], ["a", "b"], {"a", "b"}),
     (date | None, "2030-01-01", date(2030, 1, 1)), (Optional[date], None, None), (tuple[int, str], [1, "a"], (1, "a")),  # noqa: UP045 - users write it
+    (Iterable[str], ["a"], ["a"]), (Collection[date], ["2030-01-01"], [date(2030, 1, 1)]), (Odd, {"a": 1}, {"a": 1}), (Path, "a/b", Path("a/b")),
     (int, "5", "5"), (Any, {"at": 1}, {"at": 1}), (dict[str, list[int]], {"a": ["1"]}, {"a": ["1"]}), (str | None, 5, 5)])
 def test_values_are_what_they_are_annotated_with(hint: Any, value: Any, expected: Any) -> None:
     """Models, dataclasses, dates and sets are made of their JSON; plain JSON is left as it came."""
@@ -129,7 +137,7 @@ def test_annotations_that_mean_nothing_are_left_out() -> None:
     """A name that only type checkers import does not keep the others from being read."""
     def odd(a: OrderedDict[str, int], b: int) -> None: ...
     def plain(a: Model) -> Line: ...
-    assert calling.hints(odd) == {}
+    assert calling.hints(odd) == {"b": int, "return": type(None)}
     assert calling.hints(plain) == {"a": Model, "return": Line}
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
+from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pydantic
@@ -100,6 +103,10 @@ def test_a_tracked_call_is_a_line_of_the_log() -> None:
     assert context.lines[1][2]["error"] == "down"
 
 
+class _Colour(enum.Enum):
+    RED = "red"
+
+
 @dataclasses.dataclass
 class _Login:
     user: str
@@ -121,10 +128,23 @@ def test_objects_are_written_down_by_their_fields(value: Any) -> None:
 
 
 def test_what_is_written_down_is_json() -> None:
-    """Not-a-number, classes, keys of any type: all have a form in JSON."""
-    written = sanitize({1: float("nan"), "inf": float("inf"), "class": _Login, "bytes": b"x", "login": _Login("ada")})
+    """Not-a-number, classes, keys of any type: all have a form in JSON, the one of a result where there is one."""
+    written = sanitize({1: float("nan"), "inf": float("inf"), "class": _Login, "bytes": b"x", "login": _Login("ada"), "many": b"x" * 1001,
+                        "at": datetime(2030, 1, 2, tzinfo=UTC), "day": date(2030, 1, 2), "colour": _Colour.RED, "price": Decimal("1.50")})
     assert json.loads(json.dumps(written, allow_nan=False)) == {
-        "1": "nan", "inf": "inf", "class": str(_Login), "bytes": "b'x'", "login": {"user": "ada", "password": REDACTED}}
+        "1": "nan", "inf": "inf", "class": str(_Login), "bytes": {"$bytes": "eA=="}, "login": {"user": "ada", "password": REDACTED},
+        "many": "… (1001 bytes)", "at": "2030-01-02T00:00:00+00:00", "day": "2030-01-02", "colour": "red", "price": "1.50"}
+
+
+def test_what_contains_itself_is_written_down_once() -> None:
+    """A circle, or what is nested too deep, ends in an ellipsis."""
+    circle: dict[str, Any] = {"a": 1}
+    circle["again"] = [circle]
+    assert sanitize(circle) == {"a": 1, "again": ["…"]}
+    deep: Any = 1
+    for _ in range(2000):
+        deep = [deep]
+    assert "…" in json.dumps(sanitize(deep), ensure_ascii=False)
 
 
 def test_an_entry_of_no_value_is_named() -> None:

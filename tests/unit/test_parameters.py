@@ -150,7 +150,8 @@ OLDER = vars(typing)  # spellings that a linter would have us replace, and users
 @pytest.mark.parametrize(("annotation", "type_name"), [
     ("str", "string"), ("Optional[int]", "int"), ("typing.Optional[float]", "float"), ("bool | None", "bool"), ("None | bool", "bool"),
     ("list[str]", "list"), ("List[str]", "list"), ("Dict[str, Any]", "json"), ("dict", "json"), ("datetime.date", "date"),
-    ("dt.datetime | None", "datetime"), ("Optional[list[int]]", "list"), ("Customer", "any"), ("", "any"), (" str ", "string"),
+    ("dt.datetime | None", "datetime"), ("Optional[list[int]]", "list"), ("Customer", "any"), ("", "any"), (" str ", "string"), ("int | str", "any"), ("int | float", "float"), ("dict[str, list[int]] | None", "json"),
+    ("Union[int, float, None]", "float"), ("'int | None'", "int"), ("a b", "any"), (int | str, "any"), (float | int | None, "float"), (list[str] | str, "any"),
     (int, "int"), (int | None, "int"), (None | int, "int"), (OLDER["Optional"][str], "string"),
     (OLDER["Union"][None, str], "string"), (list[str], "list"),
     (OLDER["List"][str], "list"), (OLDER["Dict"][str, int], "json"), (datetime, "datetime"), (date, "date"), (bytes, "any"), (Any, "any"),
@@ -178,6 +179,19 @@ def test_a_secret_is_never_given_by_value(value: Any) -> None:
     with pytest.raises(ValidationError, match="must be a reference to a secret") as refusal:
         parameters.check(_parameter("secret"), value)
     assert "hunter2" not in str(refusal.value.to_dict())
+
+
+@pytest.mark.parametrize(("type_name", "allowed", "value", "refusal"), [
+    ("list", ["a", "b"], ["b", "a"], None), ("list", ["a", "b"], ["a", "c"], "must hold only: a, b"), ("list", ["a"], [], None),
+    ("date", ["2030-01-02"], "2030-01-02", None), ("date", ["2030-01-02"], "2030-01-03", "must be one of: 2030-01-02"), ("int", [1, 2], "2", None)])
+def test_a_choice_of_any_type(type_name: str, allowed: list[Any], value: Any, refusal: str | None) -> None:
+    """A list holds only what is allowed; a date may be allowed as a text."""
+    parameter = _parameter(type_name, validation={"enum": allowed})
+    if refusal is None:
+        parameters.check(parameter, value)
+        return
+    with pytest.raises(ValidationError, match=refusal):
+        parameters.check(parameter, value)
 
 
 def test_a_default_is_nobodys_own() -> None:

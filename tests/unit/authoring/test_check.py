@@ -65,10 +65,14 @@ BODIES = [
     ("shop = context.get_integration('shop')\nawait shop.sell()", "arguments", "shop.sell: missing a required argument: 'item'; it is called as sell(item, *, size=1)"),
     ("(shop := context.get_integration('shop'))\nawait shop.sell('a', prize=1)", "arguments", "got an unexpected keyword argument 'prize'"),
     ("shop, x = context.get_integration('shop'), 1\nawait shop.price('a', 'b')", "arguments", "shop.price: too many positional arguments"),
-    ("shop: object = context.get_integration('shop')\nshop.authenticate()", "integration", "Method 'authenticate' not found"),
+    ("shop: object = context.get_integration('shop')\nawait shop.authenticate()", "integration", "Method 'authenticate' not found"),
     ("await context.execute_workflow('pak')", "workflow", "Workflow 'pak' not found. Did you mean 'pack'?"),
     ("await context.execute_workflow('pack')", "arguments", "workflow 'pack' needs item"),
     ("await context.execute_workflow('pack', {'note': 'x'})", "arguments", "workflow 'pack' needs item"),
+    ("context.get_integration('shop').sell('a')", "await", "shop.sell is never awaited, so it is never called: write `await shop.sell"),
+    ("context.wait_for_event('go')", "await", "context.wait_for_event is never awaited"),
+    ("context.save_checkpoint()", "arguments", "context.save_checkpoint: missing a required argument: 'name'"),
+    ("return context.org_idd", "context", "Context member 'org_idd' not found. Did you mean 'org_id'"),
     ("context.save_chekpoint('a')", "context", "Context member 'save_chekpoint' not found. Did you mean 'save_checkpoint'?"),
 ]
 
@@ -86,7 +90,7 @@ FINE = """
     shop = context.get_integration("shop")
     await shop.sell("a", size=2)
     await shop.sell(*[1], **{})
-    shop.price("a")
+    await shop.price("a")
     await context.get_integration(item).anything()
     await context.execute_workflow("pack", {"item": "a"})
     await context.execute_workflow("pack", {**{}})
@@ -104,6 +108,15 @@ FINE = """
     shop = item
     shop.anything()
     unknown_here()
+    context.on_failure(shop.sell, "a", size=1)
+    later = say("a")
+    sorted([(1, 2)], key=lambda id: id[0])
+    def inner(id, open): return open(id)
+    match item:
+        case {"id": id, "input": input}: input(id)
+        case [open, *exit]: open(exit)
+    found: "httpx.Client | None" = None
+    both: httpx.Client | None = None
 """
 SAY = "@activity\ndef say(word, loud=False): return open(word)\n"
 
@@ -170,7 +183,7 @@ def test_what_cannot_be_loaded_is_found(root: Path) -> None:
     found = {one.file: one for one in check(root)[1]}
     assert (found["integrations/broken.py"].line, found["integrations/broken.py"].rule) == (1, "load")
     assert "The schedule of workflow 'cron' is no cron expression: 'every day' has 2 fields" in found["workflows/cron.py"].message
-    assert found["workflows/run.py"].message.startswith("as a run loads it: AssertionError")
+    assert found["workflows/run.py"].message.startswith("as a run loads it: DeterminismError: workspace/workflows/run.py:6: sys.modules")
     assert found["workflows/run.py"].line == 6
 
 

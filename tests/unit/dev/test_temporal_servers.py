@@ -95,7 +95,8 @@ def test_the_poll_limits_are_raised(tmp_path: Path) -> None:
                  if before == "--dynamic-config-value")
     assert {name: json.loads(value) for name, value in given.items()} == {
         "history.transferProcessorMaxPollRPS": 5000, "history.timerProcessorMaxPollRPS": 5000,
-        "history.visibilityProcessorMaxPollRPS": 5000, "history.timerProcessorMaxTimeShift": "1ms", "extra": True}
+        "history.visibilityProcessorMaxPollRPS": 5000, "history.timerProcessorMaxTimeShift": "1ms",
+        "matching.enableFairness": True, "matching.numTaskqueueReadPartitions": 1, "matching.numTaskqueueWritePartitions": 1, "extra": True}
 
 
 def test_without_a_port_it_takes_the_usual_one_or_another(tmp_path: Path) -> None:

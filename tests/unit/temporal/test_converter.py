@@ -20,9 +20,10 @@ from bifrost.errors import IntegrationError, ValidationError
 from bifrost.models import Secret
 from bifrost.record import record
 from bifrost.temporal import failures
-from bifrost.temporal.converter import DATA_CONVERTER
+from bifrost.temporal.converter import CONVERTER, data_converter, payload_of
 
 CANARY = "canary-value-1"
+DATA_CONVERTER = data_converter(None)
 
 
 class _Colour(enum.Enum):
@@ -47,7 +48,7 @@ class _Made:
     ({"deep": [Secret("acme", "k")]}, b'{"deep":[{"$secret":{"org_id":"acme","name":"k"}}]}'), (b"raw", b"raw")])
 def test_values_become_json(value: Any, stored: bytes) -> None:
     """Plain values, dates, models, dataclasses, records; a secret handle travels by its name."""
-    assert DATA_CONVERTER.payload_converter.to_payload(value).data == stored
+    assert CONVERTER.to_payload(value).data == stored
 
 
 async def test_values_come_back() -> None:
@@ -68,14 +69,14 @@ def _circle() -> list[Any]:
 
 
 @pytest.mark.parametrize(("value", "said"), [
-    (_Odd(), "test_converter._Odd is no JSON"), ({"a": [_Odd()]}, "_Odd is no JSON"), (len, "builtin_function_or_method is no JSON"),
-    (ValueError("x"), "builtins.ValueError is no JSON"), (_circle(), "Circular reference"), ("\ud800", "surrogates not allowed"), ({"a": b"\xff"}, "utf-8")])
+    (_Odd(), "test_converter._Odd is no JSON"), ({"a": [_Odd()]}, "a[0]: tests.unit.temporal.test_converter._Odd is no JSON"), (len, "the function len is no JSON"),
+    (ValueError("x"), "builtins.ValueError is no JSON"), (_circle(), "[0]: it contains itself"), ("\ud800", "surrogates not allowed"), (_Odd, "the class _Odd is no JSON")])
 def test_what_is_no_json_is_refused_in_words(value: Any, said: str) -> None:
-    """The refusal names the type and says what can be stored."""
+    """The refusal names the type and the place, and says what can be stored."""
     with pytest.raises(ValidationError, match="A value cannot be stored: ") as refusal:
-        DATA_CONVERTER.payload_converter.to_payload(value)
+        CONVERTER.to_payload(value)
     assert said in str(refusal.value)
-    assert "dictionaries, lists, strings" in str(refusal.value)
+    assert "dictionaries with texts as keys, lists, strings" in str(refusal.value)
     assert "Error serializing" not in str(refusal.value)
 
 
@@ -123,3 +124,29 @@ async def test_failures_without_secrets_are_left_alone() -> None:
     failure = Failure()
     await DATA_CONVERTER.encode_failure(ApplicationError("plain", type="Odd"), failure)
     assert (failure.message, failure.application_failure_info.type, failure.HasField("cause")) == ("plain", "Odd", False)
+
+
+async def test_bytes_are_masked_before_they_are_written_in_base64() -> None:
+    """Stars within base64 could not be read again; so a value in bytes becomes stars first, and the rest of them comes back."""
+    redaction.remember(CANARY)
+    [payload] = await DATA_CONVERTER.encode([{"raw": b"\xff" + CANARY.encode() + b"\xfe"}])
+    assert await DATA_CONVERTER.decode([payload]) == [{"raw": b"\xff********\xfe"}]
+
+
+async def test_a_large_payload_is_masked_too() -> None:
+    """What is masked in a thread is masked."""
+    redaction.remember(CANARY)
+    [payload] = await DATA_CONVERTER.encode(["x" * 100_000 + CANARY])
+    assert payload.data.endswith(b'x********"')
+
+
+def test_a_payload_names_what_it_is_of() -> None:
+    """In the refusal stands whose value it is, where in it, and how large it may be."""
+    assert payload_of({"a": b"\x00"}, "The result").data == b'{"a":{"$bytes":"AA=="}}'
+    assert CONVERTER.from_payload(payload_of(None, "The result")) is None
+    with pytest.raises(ValidationError, match=r"^The result of x cannot be stored: result\.a: the function len is no JSON"):
+        payload_of({"a": len}, "The result of x", "result")
+    with pytest.raises(ValidationError, match=r"^The result of x is too large: 52\.5 MB, and the limit is 50 MB"):
+        payload_of("x" * 55_000_000, "The result of x", "result")
+    with pytest.raises(ValidationError, match="A value is too large: "):
+        CONVERTER.to_payload("x" * 55_000_000)

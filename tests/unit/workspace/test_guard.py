@@ -147,10 +147,12 @@ def test_a_workflow_may_import_what_is_below_it(root: Path, kind: str) -> None:
         from ..lib.shared import SHARED
         from workspace.workflows.a.lib import shared
         from workspace.workflows import a
+        from .beside import BESIDE
+        from workspace.workflows.a.two import beside
         from workspace.integrations.shop import SHOP
         from workspace.data_providers.sizes import SIZES
         from workspace.utils.text import TEXT
-        said = [own.OWN, SHARED, SHOP, SIZES, TEXT]
+        said = [own.OWN, SHARED, SHOP, SIZES, TEXT, BESIDE, beside.BESIDE]
     """, workflows__a__two__lib__own="from workspace.workflows.a.two.lib import more\nOWN = more.MORE", workflows__a__two__lib__more="MORE = 1",
-        workflows__a__lib__shared="SHARED = 2", integrations__shop="SHOP = 3", data_providers__sizes="SIZES = 4", utils__text="TEXT = 5")
-    assert module.said == [1, 2, 3, 4, 5]
+        workflows__a__lib__shared="SHARED = 2", integrations__shop="SHOP = 3", data_providers__sizes="SIZES = 4", utils__text="TEXT = 5", workflows__a__two__beside="BESIDE = 6")
+    assert module.said == [1, 2, 3, 4, 5, 6, 6]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +18,7 @@ import bifrost
 from bifrost.errors import DeterminismError, ValidationError
 from bifrost.integrations.base import registered_integrations
 from bifrost.workspace import finder, surface
-from bifrost.workspace.loader import Namespace
+from bifrost.workspace.loader import Namespace, RevisionModules
 from bifrost.workspace.revision import Revision
 
 
@@ -257,3 +258,19 @@ def test_user_errors_are_the_runs_and_bifrosts_are_everybodys() -> None:
     with pytest.raises(ValidationError, match="full") as refusal:
         module.f()
     assert (refusal.value.error_type, refusal.value.field, type(refusal.value).__module__) == ("QuotaError", "a", "workspace.a")
+
+
+def test_threads_that_load_one_module_wait_for_each_other() -> None:
+    """A module is never seen half executed, though an activity's lazy import meets another's."""
+    modules = RevisionModules(Revision({"a.py": "def act():\n    from workspace.heavy import render\n    return render()\n",
+                                        "heavy.py": "import time\ntime.sleep(0.05)\ndef render():\n    return 'rendered'\n"}))
+    act = modules.load("workspace.a").act
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda _: act(), range(4))) == ["rendered"] * 4
+
+
+def test_outside_of_runs_a_file_knows_where_it_lies(tmp_path: Path) -> None:
+    """`__file__` leads to the workspace's folder, where the files beside the code are."""
+    revision = Revision({"utils/a.py": "", "utils/__init__.py": ""})
+    assert RevisionModules(revision, tmp_path).load("workspace.utils.a").__file__ == str(tmp_path / "utils" / "a.py")
+    assert Namespace(revision).load("workspace.utils.a").__file__ == "workspace/utils/a.py"

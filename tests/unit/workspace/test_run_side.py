@@ -144,10 +144,6 @@ REFUSED = """
     @requests.retry(times=3)
     def decorated(): ...
     def annotated(a: httpx.Response, b: httpx.Response | None = None) -> list[httpx.Response]: ...
-    for item in requests.things:
-        pass
-    if requests.flag:
-        pass
 
     class Shop(BaseIntegration):
         integration_name = "shop_of_a_run"
