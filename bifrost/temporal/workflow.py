@@ -26,6 +26,7 @@ from typing import Any, cast
 
 from pydantic import ValidationError as InvalidMessage
 from temporalio import workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue, RetryPolicy, SearchAttributeKey
 from temporalio.exceptions import ApplicationError, FailureError
 
@@ -96,7 +97,7 @@ class Run:
         Raises:
             ApplicationError: the run failed; carries the error as `failures.application_error` does.
         """
-        encoded: Any = None
+        encoded = Payload()
         failure: BaseException | None = None
         try:
             with _user_code():
@@ -104,9 +105,7 @@ class Run:
             begun = await self._begin(start)
             namespace = self.workspace.namespace(begun.revision)
             with _user_code(), determinism.running(environment := TemporalEnvironment()):
-                result = await self._perform(namespace, begun, start, environment)
-                encoded = payload_of(result, "The result", "result")
-                outcome = _outcome_of(result)
+                outcome, encoded = await self._perform(namespace, begun, start, environment)
         except ApplicationError as error:
             outcome, failure = ExecutionStatus.FAILED, error
         except RunTimeout as error:
@@ -119,14 +118,15 @@ class Run:
             raise failure
         return RawValue(encoded)
 
-    async def _perform(self, namespace: Namespace, begun: BeginAnswer, start: StartMessage, environment: TemporalEnvironment) -> Any:
+    async def _perform(self, namespace: Namespace, begun: BeginAnswer, start: StartMessage,
+                       environment: TemporalEnvironment) -> tuple[ExecutionStatus, Payload]:
         """User code, within its time; what it would undo is undone if it does not come to its end."""
         metadata = namespace.workflow(begun.path, workflow.info().workflow_type)
         context = self._context = self._context_of(begun, metadata)
         environment.before_pause = context.progress.flush
         calling.durable_calls.set(context.call_activity)
         if start.map is not None:
-            return await _part(namespace, context, start.map)
+            return ExecutionStatus.SUCCESS, payload_of(await _part(namespace, context, start.map), "The result", "result")
         given = _given(metadata, context, start)
         since = workflow.info().workflow_start_time
         if metadata.requires_approval:
@@ -134,7 +134,8 @@ class Run:
             await self._approval.wait(context, self.call_context.caller)
             since = workflow.now()
         try:
-            return await bounded(metadata.function(context, **given), metadata.timeout_seconds, lambda: self._passage.since(since))
+            result = await bounded(metadata.function(context, **given), metadata.timeout_seconds, lambda: self._passage.since(since))
+            return _outcome_of(result), payload_of(result, "The result", "result")
         except (Exception, RunTimeout, asyncio.CancelledError) as error:
             await context.undo_all(error)
             raise

@@ -198,7 +198,7 @@ UNDONE = ["tool.make", "tool.make", "tool.unmake", "tool.unmake", "shout", "tool
 
 @pytest.mark.parametrize(("end", "options"), [
     ("await tool.fail()", ""), ("raise ValidationError('no such item')", ""), ("1 / 0", ""), ("await asyncio.sleep(3600)", ", timeout_seconds=1.5"),
-    ("context.save_checkpoint('waiting')\nawait asyncio.sleep(3600)", "")])
+    ("return object()", ""), ("context.save_checkpoint('waiting')\nawait asyncio.sleep(3600)", "")])
 async def test_what_was_done_is_undone_in_reverse(house: House, end: str, options: str) -> None:
     """If a run fails, runs out of time or is cancelled, undo calls are made, the last first; one that fails keeps none from being made."""
     handle = await _run(house, UNDO + end, options=options, before=BEFORE)

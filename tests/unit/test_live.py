@@ -168,6 +168,10 @@ async def test_what_belongs_to_the_workflow_is_refused(context):
         await context.execute_workflow("other", {})
     with pytest.raises(WorkflowException, match=r"context.wait_for_event belongs to the workflow"):
         await context.wait_for_event("approved", timeout=5)
+    with pytest.raises(WorkflowException, match=r"context.map belongs to the workflow"):
+        await context.map("other", [1])
+    with pytest.raises(WorkflowException, match=r"context.on_failure belongs to the workflow"):
+        context.on_failure(print)
     with pytest.raises(WorkflowException, match=r"data provider \(in crm.find\)"):
         await during(Call(activity="crm.find"), lambda: context.save_checkpoint("x"))
 
