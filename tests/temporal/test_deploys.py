@@ -69,29 +69,3 @@ async def test_fifty_executions_on_three_old_revisions(house: House) -> None:
         ends = await asyncio.wait_for(asyncio.gather(*map(executions.result, waiting)), 60)
     assert ends == [[f"{name} {version}", f"word {version}", f"more {version}", f"WORD {version}", version]
                     for name, version in waiting.values()]
-
-
-async def test_a_revision_that_a_worker_lacks_is_waited_for(house: House) -> None:
-    """A worker whose store lacks the revision fails no execution: it goes on where, or when, the revision is there."""
-    _deploy(house, 1)
-    async with house.serving():
-        handle = await house.start("stays")
-
-        async def begun() -> bool:
-            return bool((await read_execution(house.client, handle.id)).checkpoints)
-
-        await until(begun)
-        [kept] = [one.id for one in house.revisions.listed()]
-    hidden = house.revisions.get(kept)
-    _deploy(house, 2)
-    house.revisions.remove(kept)
-    async with house.serving():
-        await handle.signal("go", "late")
-
-        async def failing() -> bool:
-            history = await handle.fetch_history()
-            return any(event.HasField("workflow_task_failed_event_attributes") for event in history.events)
-
-        await until(failing)
-        house.revisions.put(hidden)
-        assert (await asyncio.wait_for(executions.result(handle), 60))[0] == "stays 1"

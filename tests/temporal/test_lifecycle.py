@@ -75,6 +75,7 @@ CANCELLED = {
 }
 
 
+@pytest.mark.parametrize("cached", [1000])
 @pytest.mark.parametrize("where", CANCELLED)
 async def test_cancelled_wherever_it_is(house: House, where: str) -> None:
     """`finally` and `except CancelledError` run, with calls; `except Exception` does not see it; a child is cancelled too."""
@@ -84,7 +85,7 @@ async def test_cancelled_wherever_it_is(house: House, where: str) -> None:
     handle = await _run(house, f"context.save_checkpoint('waiting')\ntry:\n    {waiting}\nexcept Exception:\n    return 'swallowed'\n"
                                "except asyncio.CancelledError:\n    await context.get_integration('tool').make('rest')\n    raise\n"
                                "finally:\n    context.save_checkpoint('cleaned')")
-    async with house.serving(cached=1000):
+    async with house.serving():
         await _until_checkpoint(house, handle.id, "waiting")
         if child:
             found: list[str] = []
@@ -142,11 +143,12 @@ async def test_time_passes_whatever_the_body_catches(house: House) -> None:
 # --- code that does not yield -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("cached", [1000])
 async def test_an_endless_loop_fails_the_run(house: House) -> None:
     """Code that never yields is not tried for ever: the run fails with the line, and the worker serves the others."""
     handle = await _run(house, "await context.get_integration('tool').make('x')\nwhile True:\n    pass")
     house.write("workflows/other.py", "from bifrost import workflow\n\n@workflow(name='other')\nasync def other(context):\n    return 'served'\n")
-    async with house.serving(cached=1000):
+    async with house.serving():
         with pytest.raises(TimeoutError, match=r"^workspace/workflows/it\.py:\d+: the workflow did not yield for 2 seconds") as failure:
             await asyncio.wait_for(executions.result(handle), 60)
         assert await house.run("other") == "served"
@@ -156,21 +158,23 @@ async def test_an_endless_loop_fails_the_run(house: House) -> None:
     assert [call.status for call in execution.calls] == ["success"]
 
 
+@pytest.mark.parametrize("cached", [1000])
 @pytest.mark.parametrize("body", ["raise SystemExit('enough')", "await asyncio.gather(stop(), stop())"])
 async def test_exit_ends_the_run_and_not_the_worker(house: House, body: str) -> None:
     """A workflow that exits fails; the worker that runs it goes on."""
     handle = await _run(house, body, before="async def stop():\n    await asyncio.sleep(0.001)\n    raise SystemExit('enough')\n")
     house.write("workflows/other.py", "from bifrost import workflow\n\n@workflow(name='other')\nasync def other(context):\n    return 'served'\n")
-    async with house.serving(cached=1000):
+    async with house.serving():
         with pytest.raises(RuntimeError, match="The workflow raised SystemExit: enough"):
             await executions.result(handle)
         assert await house.run("other") == "served"
 
 
+@pytest.mark.parametrize("cached", [1000])
 async def test_a_long_computation_that_yields_is_fine(house: House) -> None:
     """A timer in a loop is enough."""
     handle = await _run(house, "total = 0\nfor n in range(30):\n    total += sum(range(200_000))\n    await asyncio.sleep(0.001)\nreturn total > 0")
-    async with house.serving(cached=1000):
+    async with house.serving():
         assert await executions.result(handle) is True
 
 
@@ -196,13 +200,14 @@ async def mine(context, word):
 UNDONE = ["tool.make", "tool.make", "tool.unmake", "tool.unmake", "shout", "tool.unmake"]
 
 
+@pytest.mark.parametrize("cached", [1000])
 @pytest.mark.parametrize(("end", "options"), [
     ("await tool.fail()", ""), ("raise ValidationError('no such item')", ""), ("1 / 0", ""), ("await asyncio.sleep(3600)", ", timeout_seconds=1.5"),
     ("return object()", ""), ("context.save_checkpoint('waiting')\nawait asyncio.sleep(3600)", "")])
 async def test_what_was_done_is_undone_in_reverse(house: House, end: str, options: str) -> None:
     """If a run fails, runs out of time or is cancelled, undo calls are made, the last first; one that fails keeps none from being made."""
     handle = await _run(house, UNDO + end, options=options, before=BEFORE)
-    async with house.serving(cached=1000):
+    async with house.serving():
         if "waiting" in end:
             await _until_checkpoint(house, handle.id, "waiting")
             await handle.cancel()

@@ -152,7 +152,7 @@ def client(temporal_server: TemporalServer) -> TemporalServer:
 
 @settings(max_examples=EXAMPLES, derandomize=True, deadline=None, phases=[Phase.explicit, Phase.generate],
           suppress_health_check=list(HealthCheck))
-@given(written=st.lists(programs, min_size=8, max_size=8), kills=st.lists(st.integers(1, 12), min_size=2, max_size=2))
+@given(written=st.lists(programs, min_size=8, max_size=8), kills=st.lists(st.integers(1, 12), min_size=1, max_size=2))
 async def test_a_killed_worker_changes_nothing(client: TemporalServer, tmp_path_factory: pytest.TempPathFactory,
                                                written: list[list[str]], kills: list[int]) -> None:
     """Random programs give the same results and record the same calls, undisturbed and with workers killed at random points.

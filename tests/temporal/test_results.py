@@ -623,7 +623,6 @@ async def test_payloads_that_nothing_refers_to_are_pruned(house: House, store: P
     done = await shell("payloads", "prune", "--older-than", "30")
     assert done.out == f"Payloads removed: 1; of that age and needed: {len(needed)}\n"
     assert set(store.times()) == needed | {recent}
-    assert (await shell("payloads", "prune", "--older-than", "39", "--json")).json["removed"] == []
 
 
 @pytest.mark.parametrize("where", ["workflow", "integration", "details"])

@@ -18,7 +18,8 @@ from temporalio.client import WorkflowHandle
 from bifrost.dev.simulators.control import SimulatorControl
 from bifrost.dev.simulators.server import SimulatorServer
 from bifrost.errors import IntegrationError, NotFoundError, TimeoutError, ValidationError, WorkflowException  # noqa: A004 - the guide's
-from bifrost.models import ExecutionStatus, Organization
+from bifrost.integrations.base import BaseIntegration
+from bifrost.models import ExecutionStatus, Organization, RetryRules
 from bifrost.organizations.memory import MemoryOrganizations
 from bifrost.temporal import client as executions
 from bifrost.temporal import replay, resume
@@ -110,8 +111,10 @@ async def _replayed(house: House, execution_id: str) -> str | None:
     return one.failure
 
 
-async def test_a_call_that_failed_for_good_is_made_anew(sample: House, graph: SimulatorControl, user_api: SimulatorControl) -> None:
+async def test_a_call_that_failed_for_good_is_made_anew(sample: House, graph: SimulatorControl, user_api: SimulatorControl,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
     """When the other system is mended, the execution goes on under its id; the user that was created is not created again."""
+    monkeypatch.setattr(BaseIntegration, "retry", RetryRules(max_attempts=3, initial_seconds=0.05))
     await user_api.fail("POST", "/users", status=500, times=None)
     user = {"email": "resumed@acme.example", "name": "Ada", "department": "IT", "license_sku": "ENTERPRISEPACK"}
     handle = await sample.start("create_user_sync", user)

@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Any]]:
     """A project with some of everything, and what `--json` said of it."""
     project = tmp_path_factory.mktemp("project")
     (project / "workspace").mkdir()
-    ended = [_new(project, *command, "--json") for command in COMMANDS]
+    with ThreadPoolExecutor(3) as threads:
+        ended = list(threads.map(lambda command: _new(project, *command, "--json"), COMMANDS))
     assert [one.returncode for one in ended] == [0] * len(COMMANDS), [one.stderr for one in ended]
     return project, [json.loads(one.stdout) for one in ended]
 
@@ -71,10 +73,11 @@ def test_tests_pass_with_plain_pytest(full):
 def test_each_next_step_of_pytest_passes(full):
     """What is printed can be copied."""
     project, said = full
-    for one in said:
-        [step] = [step for step in one["next"] if step.startswith("pytest ")]
-        ended = _run(project, "pytest", "-q", "-p", "no:cacheprovider", *step.split()[1:])
-        assert ended.returncode == 0, ended.stdout
+    steps = [step for one in said for step in one["next"] if step.startswith("pytest ")]
+    assert len(steps) == len(said)
+    with ThreadPoolExecutor(3) as threads:
+        for ended in threads.map(lambda step: _run(project, "pytest", "-q", "-p", "no:cacheprovider", *step.split()[1:]), steps):
+            assert ended.returncode == 0, ended.stdout
 
 
 def test_everything_is_discovered(full):
