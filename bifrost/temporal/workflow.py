@@ -197,13 +197,16 @@ def _value(raw: RawValue) -> Any:
 
 def _parse(argument: Any) -> StartMessage:
     try:
-        return StartMessage.model_validate({} if argument is None else argument)
+        start = StartMessage.model_validate({} if argument is None else argument)
     except InvalidMessage as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the argument"
         raise ValidationError(
             f"The start argument is not as it must be: {where}: {first['msg']}. It has the form "
             '{"org_id": "acme", "params": {"name": "value"}, "caller": {"user_id": "u1"}}', field=where) from None
+    if start.map is not None and workflow.info().parent is None:
+        raise ValidationError("A part of a map is started by the execution that maps, and by nobody else", field="map")
+    return start
 
 
 async def _part(namespace: Namespace, context: DurableContext, part: MapMessage) -> Any:

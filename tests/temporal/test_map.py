@@ -172,3 +172,13 @@ async def test_a_part_that_fails_whole_fails_its_items(many: House, monkeypatch:
         answer = await executions.result(handle)
     assert [one["index"] for one in answer["failures"] if one["error"]["error"] != "IntegrationError"] == list(range(25, 50))
     assert answer["results"][50] == 100
+
+
+async def test_nobody_else_starts_a_part(many: House) -> None:
+    """A start argument cannot choose what is called, nor go round what the workflow asks for."""
+    async with many.serving() as workspace:
+        handle = await many.client.start_workflow(
+            "many", {"org_id": "acme", "map": {"revision": workspace.catalog.revision, "path": "workflows/many.py", "items": [1],
+                                               "concurrency": 1, "workflow": "one"}}, id=f"{many.task_queue}-part", task_queue=many.task_queue)
+        with pytest.raises(ValidationError, match="is started by the execution that maps"):
+            await executions.result(handle)
