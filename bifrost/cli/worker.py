@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import click
@@ -21,7 +20,7 @@ from bifrost.secrets.vault import VaultSecrets
 from bifrost.settings import Settings
 from bifrost.temporal import client as executions
 from bifrost.temporal.payloads import PayloadStore
-from bifrost.temporal.worker import serving
+from bifrost.temporal.worker import alongside, serving
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.revision import SHORT
 
@@ -52,7 +51,7 @@ async def _serve(read: Settings, *, reload: bool) -> None:
     async with serving(client, workspace, organizations, VaultSecrets.from_settings(read), task_queue=read.task_queue):
         _log.info("worker ready", task_queue=read.task_queue, revision=workspace.catalog.revision[:SHORT],
                   workflows=list(workspace.catalog.workflows), integrations=list(workspace.catalog.integrations))
-        async with _reloading(workspace, read.workspace) if reload else contextlib.nullcontext():
+        async with alongside(_follow(workspace, read.workspace)) if reload else contextlib.nullcontext():
             await stopped.wait()
         _log.info("worker stopping")
 
@@ -86,17 +85,6 @@ async def _connected(stopped: asyncio.Event) -> Client | None:
             await asyncio.wait_for(stopped.wait(), wait)
         wait = min(wait * 2, _LONGEST_WAIT)
     return None
-
-
-@contextlib.asynccontextmanager
-async def _reloading(workspace: Workspace, root: Path) -> AsyncIterator[None]:
-    task = asyncio.create_task(_follow(workspace, root))
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
 
 
 async def _follow(workspace: Workspace, root: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
+from typing import Any
 
 import structlog
 from temporalio.api.enums.v1 import IndexedValueType
@@ -97,15 +98,16 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
         max_heartbeat_throttle_interval=timedelta(seconds=1), default_heartbeat_throttle_interval=timedelta(seconds=1),
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(), activity_task_poller_behavior=PollerBehaviorAutoscaling())
     try:
-        async with worker, _renewing(workspace):
+        async with worker, alongside(_renew(workspace)):
             yield worker
     finally:
         await pool.aclose()
 
 
 @contextlib.asynccontextmanager
-async def _renewing(workspace: Workspace) -> AsyncIterator[None]:
-    task = asyncio.create_task(_renew(workspace))
+async def alongside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do something endless beside what is inside, and stop it with that."""
+    task = asyncio.create_task(work)
     try:
         yield
     finally:
