@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from temporalio.client import Client, WorkflowHandle
 
 from bifrost.dev.simulators.control import SimulatorControl
@@ -18,9 +19,11 @@ from bifrost.dev.simulators.msgraph import GraphSimulator
 from bifrost.dev.simulators.server import SimulatorServer
 from bifrost.dev.simulators.user_api import UserAPISimulator
 from bifrost.dev.temporal_server import TemporalServer
+from bifrost.dev.vault_server import VaultServer
 from bifrost.models import Caller, Organization
 from bifrost.organizations.memory import MemoryOrganizations
 from bifrost.secrets.memory import MemorySecrets
+from bifrost.secrets.vault import VaultSecrets
 from bifrost.temporal import client as executions
 from bifrost.temporal import worker
 from bifrost.workspace import finder
@@ -119,6 +122,27 @@ def config_of(tenant: str, graph_url: str, user_api_url: str) -> dict[str, Any]:
     return {"msgraph": {"tenant_id": tenant, "client_id": "app", "client_secret": {"secret_ref": "msgraph_client_secret"},
                         "base_url": graph_url, "login_url": graph_url},
             "user_management_api_url": user_api_url, "admin_email": f"it@{tenant}.example"}
+
+
+def write_organizations(directory: Path, graph_url: str, user_api_url: str) -> Path:
+    """A file of organizations, acme and globex, that point at the simulators."""
+    file = directory / "organizations.yaml"
+    file.write_text(yaml.safe_dump({"organizations": [
+        {"id": tenant, "name": tenant.title(), "tenant_id": tenant, "config": config_of(tenant, graph_url, user_api_url)}
+        for tenant in GRAPH_SECRETS]}))
+    return file
+
+
+@pytest.fixture
+async def sample_environment(tmp_path: Path, vault_server: VaultServer, vault_secrets: VaultSecrets, graph_server: SimulatorServer,
+                             user_api_server: SimulatorServer) -> dict[str, str]:
+    """What a worker process of the sample workspace needs beside Temporal: organizations in YAML, secrets in a real Vault."""
+    for tenant, secret in GRAPH_SECRETS.items():
+        await vault_secrets.write(tenant, "msgraph_client_secret", secret)
+        await vault_secrets.write(tenant, "user_management_api_key", API_KEYS[tenant])
+    organizations = write_organizations(tmp_path, graph_server.url, user_api_server.url)
+    return {"VAULT_ADDR": vault_server.address, "VAULT_TOKEN": vault_server.token, "BIFROST_WORKSPACE": str(SAMPLE),
+            "BIFROST_ORGANIZATIONS": str(organizations), "BIFROST_REVISIONS": str(tmp_path / "revisions")}
 
 
 @pytest.fixture

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from bifrost.dev.simulators.control import SimulatorControl
 from bifrost.dev.simulators.server import SimulatorServer
 from bifrost.dev.temporal_server import TemporalServer, find_temporal
 from bifrost.dev.vault_server import VaultServer
-from tests.temporal.conftest import API_KEYS, GRAPH_SECRETS, SAMPLE, config_of
+from tests.temporal.conftest import API_KEYS, GRAPH_SECRETS, SAMPLE, write_organizations
 from tests.waiting import until
 
 USER = ["-p", "name=Ada", "-p", "department=IT", "-p", "license_sku=ENTERPRISEPACK"]
@@ -66,9 +65,7 @@ async def shell(tmp_path_factory: pytest.TempPathFactory, temporal_server: Tempo
           graph_server: SimulatorServer, user_api_server: SimulatorServer) -> AsyncIterator[Shell]:
     """A shell that is connected to the session's servers, in the sample workspace."""
     directory = tmp_path_factory.mktemp("shell")
-    (directory / "organizations.yaml").write_text(yaml.safe_dump({"organizations": [
-        {"id": tenant, "name": tenant.title(), "tenant_id": tenant,
-         "config": config_of(tenant, graph_server.url, user_api_server.url)} for tenant in GRAPH_SECRETS]}))
+    write_organizations(directory, graph_server.url, user_api_server.url)
     connected = Shell({
         "TEMPORAL_ADDRESS": temporal_server.address, "VAULT_ADDR": vault_server.address, "VAULT_TOKEN": vault_server.token,
         "BIFROST_WORKSPACE": str(SAMPLE), "BIFROST_ORGANIZATIONS": "organizations.yaml",

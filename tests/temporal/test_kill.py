@@ -8,36 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from temporalio.client import Client
 
 from bifrost.dev.simulators.control import SimulatorControl
 from bifrost.dev.simulators.server import SimulatorServer
 from bifrost.dev.temporal_server import TemporalServer
-from bifrost.dev.vault_server import VaultServer
 from bifrost.models import ExecutionStatus
-from bifrost.secrets.vault import VaultSecrets
 from bifrost.temporal import client as executions
 from bifrost.temporal.history import read_execution
-from tests.temporal.conftest import API_KEYS, GRAPH_SECRETS, SAMPLE, config_of
+from tests.temporal.conftest import API_KEYS, GRAPH_SECRETS
 from tests.temporal.workers import Workers
 
 
 @pytest.fixture
-async def workers(tmp_path: Path, temporal_server: TemporalServer, vault_server: VaultServer, vault_secrets: VaultSecrets,
-                  graph_server: SimulatorServer, user_api_server: SimulatorServer) -> AsyncIterator[Workers]:
-    """Workers of the sample workspace, with organizations in YAML and secrets in a real Vault."""
-    organizations = tmp_path / "organizations.yaml"
-    organizations.write_text(yaml.safe_dump({"organizations": [
-        {"id": tenant, "name": tenant, "tenant_id": tenant,
-         "config": config_of(tenant, graph_server.url, user_api_server.url)} for tenant in GRAPH_SECRETS]}))
-    for tenant in GRAPH_SECRETS:
-        await vault_secrets.write(tenant, "msgraph_client_secret", GRAPH_SECRETS[tenant])
-        await vault_secrets.write(tenant, "user_management_api_key", API_KEYS[tenant])
+async def workers(tmp_path: Path, temporal_server: TemporalServer, sample_environment: dict[str, str]) -> AsyncIterator[Workers]:
+    """Workers of the sample workspace, on the session's server."""
     spawned = Workers({
-        "TEMPORAL_ADDRESS": temporal_server.address, "VAULT_ADDR": vault_server.address, "VAULT_TOKEN": vault_server.token,
-        "BIFROST_WORKSPACE": str(SAMPLE), "BIFROST_ORGANIZATIONS": str(organizations),
-        "BIFROST_REVISIONS": str(tmp_path / "revisions"), "BIFROST_TASK_QUEUE": f"kill-{tmp_path.name}",
+        **sample_environment, "TEMPORAL_ADDRESS": temporal_server.address, "BIFROST_TASK_QUEUE": f"kill-{tmp_path.name}",
         "BIFROST_LOG_LEVEL": "debug", "BIFROST_LOG_FORMAT": "json"}, tmp_path)
     yield spawned
     await spawned.stop()

@@ -9,20 +9,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import yaml
 from temporalio.testing import TimeSkipper, TimeSkippingConfig
 
 from bifrost.dev.ports import free_port
 from bifrost.dev.simulators.control import SimulatorControl
-from bifrost.dev.simulators.server import SimulatorServer
 from bifrost.dev.temporal_server import TemporalServer
-from bifrost.dev.vault_server import VaultServer
 from bifrost.messages import ApprovalMessage, CallerMessage
 from bifrost.models import ExecutionStatus
-from bifrost.secrets.vault import VaultSecrets
 from bifrost.temporal import client as executions
 from bifrost.temporal.history import read_execution
-from tests.temporal.conftest import API_KEYS, GRAPH_SECRETS, SAMPLE, House, config_of
+from tests.temporal.conftest import House
 from tests.temporal.workers import Workers
 from tests.waiting import until
 
@@ -39,19 +35,9 @@ async def server(tmp_path: Path) -> AsyncIterator[TemporalServer]:
 
 
 @pytest.fixture
-async def workers(tmp_path: Path, server: TemporalServer, vault_server: VaultServer, vault_secrets: VaultSecrets,
-                  graph_server: SimulatorServer, user_api_server: SimulatorServer) -> AsyncIterator[Workers]:
+async def workers(tmp_path: Path, server: TemporalServer, sample_environment: dict[str, str]) -> AsyncIterator[Workers]:
     """Workers of the sample workspace, on that server."""
-    (tmp_path / "organizations.yaml").write_text(yaml.safe_dump({"organizations": [
-        {"id": tenant, "name": tenant, "tenant_id": tenant,
-         "config": config_of(tenant, graph_server.url, user_api_server.url)} for tenant in GRAPH_SECRETS]}))
-    for tenant in GRAPH_SECRETS:
-        await vault_secrets.write(tenant, "msgraph_client_secret", GRAPH_SECRETS[tenant])
-        await vault_secrets.write(tenant, "user_management_api_key", API_KEYS[tenant])
-    spawned = Workers({
-        "TEMPORAL_ADDRESS": server.address, "VAULT_ADDR": vault_server.address, "VAULT_TOKEN": vault_server.token,
-        "BIFROST_WORKSPACE": str(SAMPLE), "BIFROST_ORGANIZATIONS": str(tmp_path / "organizations.yaml"),
-        "BIFROST_REVISIONS": str(tmp_path / "revisions"), "BIFROST_LOG_LEVEL": "error"}, tmp_path)
+    spawned = Workers({**sample_environment, "TEMPORAL_ADDRESS": server.address, "BIFROST_LOG_LEVEL": "error"}, tmp_path)
     yield spawned
     await spawned.stop()
 

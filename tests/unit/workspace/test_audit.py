@@ -15,7 +15,7 @@ import sys, zoneinfo
 from bifrost.workspace import audit, determinism
 from bifrost.workspace.loader import Namespace
 from bifrost.workspace.revision import Revision
-from tests.unit.workspace.test_determinism import Nobody
+from tests.still import StillRun
 
 audit.install()
 audit.install()
@@ -40,7 +40,7 @@ def source():
 def where(): return inspect.getsource(lib_that_is_safe.read)[:8]
 '''
 module = Namespace(Revision({"a.py": SOURCE}), frozenset({"lib_that_is_safe"}))
-with determinism.running(Nobody()):
+with determinism.running(StillRun()):
     loaded = module.load("workspace.a")
     for name in sys.argv[1:]:
         try:
@@ -92,10 +92,10 @@ def test_the_interpreters_own_reading_passes(tmp_path: Path) -> None:
 def test_nobody_else_notices(tmp_path: Path) -> None:
     """Without a run, and for code that is not the workspace's, the hook of this process lets everything pass."""
     from bifrost.workspace import audit, determinism
-    from tests.unit.workspace.test_determinism import Nobody
+    from tests.still import StillRun
     audit.install()
     (tmp_path / "a").write_text("x")
-    with determinism.running(Nobody()):
+    with determinism.running(StillRun()):
         assert (tmp_path / "a").read_text() == "x"
     assert linecache.getlines(str(tmp_path / "a")) == ["x\n"]
 

@@ -6,10 +6,6 @@ import contextvars
 import math
 import operator
 import os
-from collections.abc import Iterator
-from datetime import UTC, datetime
-from random import Random
-from typing import Any
 
 import pytest
 
@@ -18,25 +14,7 @@ from bifrost.workspace import determinism
 from bifrost.workspace.determinism import RefusedModule, loading, stand_in
 from bifrost.workspace.loader import Namespace
 from bifrost.workspace.revision import Revision
-
-
-class Nobody(determinism.RunEnvironment):
-    """A run that is never asked anything."""
-
-    random = Random(1)
-
-    def now(self) -> datetime:
-        return datetime(2030, 1, 1, tzinfo=UTC)
-
-    def replaying(self) -> bool:
-        return False
-
-    async def wait(self, futures: Any, *, timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:  # noqa: ASYNC109
-        raise NotImplementedError
-
-    def as_completed(self, futures: Any, *, timeout: float | None = None) -> Iterator[Any]:
-        raise NotImplementedError
-
+from tests.still import StillRun
 
 TOP_LEVEL = [
     "os.environ['X'] = '1'", "del os.environ['X']",
@@ -64,14 +42,14 @@ PLAIN = [
 @pytest.mark.parametrize("expression", PLAIN)
 def test_a_top_level_makes_no_plain_value_of_what_is_refused(expression: str) -> None:
     """A number, a text or a decision made of the machine's answer is refused at once: later, nobody could tell it from a real one."""
-    with determinism.running(Nobody()), pytest.raises(DeterminismError, match=r"^workspace/a\.py:2: os\."):
+    with determinism.running(StillRun()), pytest.raises(DeterminismError, match=r"^workspace/a\.py:2: os\."):
         Namespace(Revision({"a.py": f"import os\nVALUE = {expression}"})).load("workspace.a")
 
 
 @pytest.mark.parametrize("line", TOP_LEVEL)
 def test_a_top_level_may_do_anything_with_what_is_refused(line: str) -> None:
     """A file is loaded for its workflow even where its integration reads the environment or builds a client beside it."""
-    with determinism.running(Nobody()):
+    with determinism.running(StillRun()):
         Namespace(Revision({"a.py": f"import os, pathlib, threading, httpx, itertools, lib\n{line}"})).load("workspace.a")
 
 
@@ -142,7 +120,7 @@ def test_stand_ins_say_what_they_are() -> None:
 
 def test_a_run_is_current_only_inside() -> None:
     """Outside there is none, runs nest, and a run that is closed from another context (an evicted one) is no error."""
-    first, second = Nobody(), Nobody()
+    first, second = StillRun(), StillRun()
     assert determinism.current() is None
     with determinism.running(first):
         with determinism.running(second):

@@ -9,7 +9,6 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,15 +24,6 @@ from bifrost.workspace.revision import Revision, snapshot
 
 WORKFLOW = "from bifrost import workflow\n\n@workflow(name='{0}')\nasync def {0}(context):\n    return '{0}'\n"
 PROVIDER = "from bifrost import data_provider\n\n@data_provider(name='{0}')\nasync def {0}(context):\n    return []\n"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    """A workspace folder, served to nobody else afterwards."""
-    folder = tmp_path / "workspace"
-    folder.mkdir()
-    yield folder
-    finder.uninstall()
 
 
 def _discovered(root: Path, **sources: str) -> Catalog:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import sys
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,15 +18,6 @@ from bifrost.workspace.revision import snapshot
 from bifrost.workspace.revision_stores import MemoryRevisions
 
 ONE = "from bifrost import workflow\n\n@workflow(name='{0}')\nasync def {0}(context):\n    return '{0}'\n"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Iterator[Path]:
-    """A workspace folder, served to nobody else afterwards."""
-    folder = tmp_path / "workspace"
-    folder.mkdir()
-    yield folder
-    finder.uninstall()
 
 
 def _write(root: Path, path: str, source: str) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import textwrap
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
-from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -17,37 +16,17 @@ from bifrost.integrations.base import registered_integrations
 from bifrost.workspace import determinism, shims
 from bifrost.workspace.loader import Namespace
 from bifrost.workspace.revision import Revision
+from tests.still import StillRun
 
-
-class Fixed(determinism.RunEnvironment):
-    """A run whose clock stands still and whose dice are loaded."""
-
-    def __init__(self) -> None:
-        self.random = Random(7)
-        self.replays = False
-        self.waited: list[str] = []
-
-    def now(self) -> datetime:
-        return datetime(2030, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
-
-    def replaying(self) -> bool:
-        return self.replays
-
-    async def wait(self, futures: Any, *, timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:  # noqa: ASYNC109
-        self.waited.append("wait")
-        return await asyncio.wait(futures, timeout=timeout, return_when=return_when)
-
-    def as_completed(self, futures: Any, *, timeout: float | None = None) -> Iterator[Any]:
-        self.waited.append("as_completed")
-        return asyncio.as_completed(futures, timeout=timeout)
+NOW = datetime(2030, 1, 2, 3, 4, 5, 678000, tzinfo=UTC)
 
 
 @pytest.fixture
-def environment() -> Iterator[Fixed]:
+def environment() -> Iterator[StillRun]:
     """The test is a run."""
-    fixed = Fixed()
-    with determinism.running(fixed):
-        yield fixed
+    still = StillRun(NOW)
+    with determinism.running(still):
+        yield still
 
 
 def _load(source: str, **files: str) -> Any:
@@ -189,7 +168,7 @@ def test_refused_modules_may_be_imported_for_others(refused: Any) -> None:
     "httpx.get", "httpx.Auth", "requests.retry", "threading.Thread", "subprocess.run", "os.environ", "os.getenv", "os.listdir",
     "os.path.exists", "time.sleep", "open()", "input()", "asyncio.to_thread", "sys.argv", "pathlib.Path", "sqlite3.connect",
     "requests.codes", "requests.flag", "requests.things", "uuid.getnode", "socket.x"])
-def test_what_a_replay_could_not_repeat_is_refused_on_use(refused: Any, environment: Fixed, what: str) -> None:
+def test_what_a_replay_could_not_repeat_is_refused_on_use(refused: Any, environment: StillRun, what: str) -> None:
     """Used in a run it raises, naming it, the line and the cure."""
     with pytest.raises(DeterminismError) as refusal:
         refused.USES[what]()
@@ -218,7 +197,7 @@ TIME = """
 """
 
 
-def test_the_clock_is_the_runs(environment: Fixed) -> None:
+def test_the_clock_is_the_runs(environment: StillRun) -> None:
     """Every way to ask for the time gives the run's, local time is UTC, and what is made are ordinary objects."""
     module = _load(TIME)
     stamp = environment.now().timestamp()
@@ -248,18 +227,18 @@ def test_chance_repeats_itself() -> None:
     """Everything random is drawn from the run's stream: the same for the same run, other for another."""
     drawn = []
     for _ in range(2):
-        with determinism.running(Fixed()):
+        with determinism.running(StillRun(NOW)):
             drawn.append(_load(DICE))
     assert drawn[0].values == drawn[1].values
     assert UUID(drawn[0].values[13]).version == 4
     assert (drawn[0].clock.version, drawn[0].clock.node, drawn[0].clock.clock_seq) == (1, 5, 6)
-    assert drawn[0].clock.time == (Fixed().now().timestamp() * 10_000_000) // 1 + 0x01B21DD213814000
+    assert drawn[0].clock.time == (NOW.timestamp() * 10_000_000) // 1 + 0x01B21DD213814000
     assert UUID(drawn[0].fixed).version == 5
     outside = _load(DICE)
     assert outside.values != drawn[0].values
 
 
-def test_pydantic_and_dataclasses_know_the_shimmed_types(environment: Fixed) -> None:
+def test_pydantic_and_dataclasses_know_the_shimmed_types(environment: StillRun) -> None:
     """A model annotated with `datetime` and `date` validates them as ever."""
     module = _load("""
         from dataclasses import dataclass
@@ -279,7 +258,7 @@ def test_pydantic_and_dataclasses_know_the_shimmed_types(environment: Fixed) -> 
     assert module.Record().at == datetime.min  # noqa: DTZ901 - the same
 
 
-async def test_waiting_is_in_an_order_that_repeats(environment: Fixed) -> None:
+async def test_waiting_is_in_an_order_that_repeats(environment: StillRun) -> None:
     """`asyncio.wait` and `as_completed` go through the run; outside of one they are asyncio's."""
     module = _load("import asyncio")
     task = asyncio.ensure_future(asyncio.sleep(0))
@@ -300,7 +279,7 @@ async def test_outside_of_runs_shims_are_what_they_stand_for() -> None:
         await future
 
 
-def test_print_speaks_once(environment: Fixed, capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_speaks_once(environment: StillRun, capsys: pytest.CaptureFixture[str]) -> None:
     """What a run prints is not printed again when it is replayed."""
     module = _load("def say(): print('hello')")
     module.say()
@@ -325,7 +304,7 @@ def test_a_module_that_fails_is_tried_again() -> None:
             namespace.load("workspace.a")
 
 
-def test_refusals_without_workspace_code_say_so(environment: Fixed) -> None:
+def test_refusals_without_workspace_code_say_so(environment: StillRun) -> None:
     """Where no line of the workspace is involved, the message does not invent one."""
     with pytest.raises(DeterminismError, match=r"^workflow code: "):
         shims.MODULES["time"].sleep(1)

@@ -23,27 +23,7 @@ from bifrost.errors import DeterminismError
 from bifrost.workspace import determinism, shims
 from bifrost.workspace.loader import Namespace
 from bifrost.workspace.revision import Revision
-
-NOW = datetime(2030, 7, 2, 3, 4, 5, 678000, tzinfo=UTC)
-
-
-class Fixed(determinism.RunEnvironment):
-    """A run whose clock stands still and whose dice are seeded."""
-
-    def __init__(self) -> None:
-        self.random = Random(7)
-
-    def now(self) -> datetime:
-        return NOW
-
-    def replaying(self) -> bool:
-        return False
-
-    async def wait(self, futures: Any, *, timeout: float | None = None, return_when: str = "ALL_COMPLETED") -> Any:  # noqa: ASYNC109
-        raise NotImplementedError
-
-    def as_completed(self, futures: Any, *, timeout: float | None = None) -> Iterator[Any]:
-        raise NotImplementedError
+from tests.still import NOW, StillRun
 
 
 @pytest.fixture
@@ -62,7 +42,7 @@ def _value(expression: str, imports: str) -> Any:
 
 
 def _in_run(expression: str, imports: str) -> Any:
-    with determinism.running(Fixed()):
+    with determinism.running(StillRun()):
         return _value(expression, imports)
 
 
@@ -132,7 +112,7 @@ def test_chance_repeats_itself_row_by_row(expression: str, module: str) -> None:
     """The same run draws the same; and what it draws next is something else."""
     once, again = _in_run(expression, module), _in_run(expression, module)
     assert once == again
-    with determinism.running(Fixed()):
+    with determinism.running(StillRun()):
         first, second = _value(expression, module), _value(expression, module)
     assert first == once
     assert second != first or "shuffle" in expression or "getstate" in expression
