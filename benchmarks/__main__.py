@@ -9,11 +9,11 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from importlib.metadata import version
 
-from benchmarks import discovery, memory, namespace
+from benchmarks import calls, discovery, memory, namespace
 from benchmarks.figures import Figure
 
 BENCHMARKS: Mapping[str, Callable[[], Awaitable[list[Figure]]]] = {
-    "namespace": namespace.measure, "discovery": discovery.measure, "memory": memory.measure}
+    "namespace": namespace.measure, "discovery": discovery.measure, "memory": memory.measure, "calls": calls.measure}
 
 
 async def main(names: list[str], *, as_json: bool) -> None:

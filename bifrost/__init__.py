@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         ValidationError,
         WorkflowException,
     )
-    from bifrost.integrations.base import BaseIntegration, register_integration
+    from bifrost.integrations.base import BaseIntegration, CircuitRules, operation, register_integration
     from bifrost.models import (
         ActivityMetadata,
         Caller,
@@ -43,7 +43,7 @@ _HOMES = {
     "bifrost.decorators": ("activity", "data_provider", "param", "workflow"),
     "bifrost.errors": ("ConfigurationError", "DeterminismError", "IntegrationError", "NotFoundError",
                        "PermissionError", "TimeoutError", "ValidationError", "WorkflowException"),
-    "bifrost.integrations.base": ("BaseIntegration", "register_integration"),
+    "bifrost.integrations.base": ("BaseIntegration", "CircuitRules", "operation", "register_integration"),
     "bifrost.models": ("ActivityMetadata", "Caller", "DataProviderMetadata", "OAuthCredentials", "Organization", "ParameterMetadata",
                        "RetryRules", "Secret", "WorkflowMetadata"),
     "bifrost.record": ("Record",),
@@ -54,6 +54,7 @@ __all__ = [
     "ActivityMetadata",
     "BaseIntegration",
     "Caller",
+    "CircuitRules",
     "ConfigurationError",
     "DataProviderMetadata",
     "DeterminismError",
@@ -73,6 +74,7 @@ __all__ = [
     "WorkflowMetadata",
     "activity",
     "data_provider",
+    "operation",
     "param",
     "register_integration",
     "workflow",

@@ -6,7 +6,7 @@ default. The shape of the start argument, the activity names and the search attr
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,8 +15,17 @@ TASK_QUEUE: Final = "bifrost"
 BEGIN: Final = "begin"
 CHECKPOINT: Final = "checkpoint"
 LOCATE_SECRET: Final = "locate_secret"
-ENGINE_ACTIVITIES: Final = (BEGIN, CHECKPOINT, LOCATE_SECRET)
+TAKE_TURN: Final = "take_turn"
+WHO_ENDED: Final = "who_ended"
+ENGINE_ACTIVITIES: Final = (BEGIN, CHECKPOINT, LOCATE_SECRET, TAKE_TURN, WHO_ENDED)
 """Activity types that no `@activity` may have; an integration's have a dot."""
+
+TURNSTILE: Final = "bifrost.turnstile"
+"""The workflow type of a turnstile; see `temporal.turnstile`."""
+ENTER: Final = "enter"
+LEAVE: Final = "leave"
+ADMITTED: Final = "bifrost.admitted"
+"""The signal that lets an execution in; no event of user code."""
 
 APPROVE: Final = "approve"
 """The update by which an execution is approved or rejected."""
@@ -114,11 +123,19 @@ def hash_probe() -> int:
     return hash("bifrost") & 0xFFFFFFFF
 
 
+class LimitsMessage(_Message):
+    """How many executions of an organization run at once, and how many begin in a minute."""
+
+    executions: int | None = None
+    executions_per_minute: int | None = None
+
+
 class BeginAnswer(_Message):
     """What an execution knows from its start to its end, however long that is and whatever changes meanwhile.
 
     `path` is the file of the revision that defines the workflow. `hash_probe` tells the worker's hash seed, which decides
-    the order of sets of strings.
+    the order of sets of strings. `limits` are the organization's; `max_concurrent` says of integrations how many of its calls
+    are under way at once.
     """
 
     revision: str
@@ -129,6 +146,8 @@ class BeginAnswer(_Message):
     config: dict[str, Any] = Field(default_factory=dict)
     global_config: dict[str, Any] = Field(default_factory=dict)
     integrations: list[str] = Field(default_factory=list)
+    limits: LimitsMessage | None = None
+    max_concurrent: dict[str, int] = Field(default_factory=dict)
 
 
 class LogLine(_Message):
@@ -153,13 +172,56 @@ class CheckpointMessage(_Message):
 
 
 class CallContext(_Message):
-    """What crosses from an execution to its activities, in the header `bifrost-context`."""
+    """What crosses from an execution to its activities, in the header `bifrost-context`.
+
+    `attempts_before` are attempts of the same call that an activity before this one has made.
+    """
 
     execution_id: str
     origin_run_id: str
     workflow: str
     org_id: str | None = None
     caller: CallerMessage
+    attempts_before: int = 0
+
+
+class NotNow(_Message):
+    """What an integration call's error has under `again` in its details, where the run is to wait and make the call once more.
+
+    `attempts` have been made so far; `give_up_seconds` bounds what the call waits in all.
+    """
+
+    KEY: ClassVar[str] = "again"
+
+    reason: str
+    after_seconds: float
+    attempts: int
+    give_up_seconds: float | None = None
+
+
+def turnstile_id(place: str) -> str:
+    """The execution id of a place's turnstile."""
+    return f"bifrost-turnstile/{place}"
+
+
+class TurnMessage(_Message):
+    """Who wants a turn where, with the limits that the place has by what the asker knows."""
+
+    place: str
+    ticket: str
+    execution_id: str
+    concurrency: int | None = None
+    per_minute: int | None = None
+
+
+class TurnstileState(_Message):
+    """What a turnstile starts with; all but empty where it goes on from a history that became long."""
+
+    waiting: list[TurnMessage] = Field(default_factory=list)
+    inside: list[TurnMessage] = Field(default_factory=list)
+    admitted: list[str] = Field(default_factory=list)
+    concurrency: int | None = None
+    per_minute: int | None = None
 
 
 class ResumeMessage(_Message):

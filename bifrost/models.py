@@ -20,6 +20,24 @@ GLOBAL = "GLOBAL"
 
 
 @dataclass(frozen=True, slots=True)
+class OrganizationLimits:
+    """What an organization may use of the platform; None for no limit.
+
+    Attributes:
+        executions: How many of its executions run at once; the others wait for their turn.
+        executions_per_minute: How many of them begin in a minute.
+    """
+
+    executions: int | None = None
+    executions_per_minute: int | None = None
+
+    def over(self, everywhere: OrganizationLimits) -> OrganizationLimits:
+        """These limits, and those of all organizations where there is none."""
+        return OrganizationLimits(*(everybodys if own is None else own for own, everybodys in (
+            (self.executions, everywhere.executions), (self.executions_per_minute, everywhere.executions_per_minute))))
+
+
+@dataclass(frozen=True, slots=True)
 class Organization:
     """A tenant. `config` is plain; a secret in it is a reference, `{"secret_ref": NAME}`."""
 
@@ -28,6 +46,7 @@ class Organization:
     tenant_id: str | None = None
     active: bool = True
     config: Mapping[str, Any] = field(default_factory=dict)
+    limits: OrganizationLimits = OrganizationLimits()
 
     @property
     def org_id(self) -> str:
@@ -164,6 +183,10 @@ class RetryRules:
             raise DefinitionError("A retry_policy needs numbers: max_attempts >= 1, backoff >= 1 and 0 < backoff_seconds <= "
                                   f"max_backoff_seconds; got {dict(policy)}")
         return rules
+
+    def seconds_after(self, attempt: int) -> float:
+        """How long to wait after this attempt, counted from 1."""
+        return float(min(self.initial_seconds * self.factor ** (attempt - 1), self.max_seconds))
 
 
 _SPELLINGS: Mapping[str, tuple[str, ...]] = {

@@ -43,6 +43,9 @@ def show(org_id: str, as_json: bool) -> None:
     for label, value in (("Id", organization.id), ("Name", organization.name), ("Tenant", organization.tenant_id),
                          ("Active", "yes" if organization.active else "no")):
         click.echo(f"{label:<13} {value or '-'}")
+    for name, limit in dataclasses.asdict(organization.limits).items():
+        if limit is not None:
+            click.echo(f"At most       {limit} {name.replace('_', ' ')}")
     click.echo()
     output.print_table(("KEY", "VALUE"), list(organization.config.items()), "No configuration.")
 

@@ -82,7 +82,7 @@ class ClientPool:
     """
 
     def __init__(self, classes: Classes, context_of: Callable[[str | None, ClientPool], OrganizationContext]) -> None:
-        self._classes = classes
+        self.classes = classes
         self._context_of = context_of
         self._contexts: dict[str | None, OrganizationContext] = {}
         self._clients: dict[tuple[str | None, str], _Client] = {}
@@ -141,7 +141,7 @@ class ClientPool:
             await client.close_if_idle()
 
     def _class(self, integration: str) -> type[BaseIntegration]:
-        classes = self._classes()
+        classes = self.classes()
         if integration not in classes:
             raise NotFoundError.of("Integration", integration, classes, hint=(
                 f"Register a class derived from BaseIntegration in the workspace's integrations folder: "

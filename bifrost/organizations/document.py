@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import ValidationError as PydanticError
 
 from bifrost.errors import ConfigurationError, ValidationError
-from bifrost.models import GLOBAL, Organization
+from bifrost.models import GLOBAL, Organization, OrganizationLimits
 from bifrost.secrets.base import check_segment
 
 _SHOWN: Final = 10
@@ -60,15 +60,29 @@ class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+_Count = Annotated[int, Field(ge=1, strict=True)]
+
+
+class _Limits(_Entry):
+    executions: _Count | None = None
+    executions_per_minute: _Count | None = None
+
+    def read(self) -> OrganizationLimits:
+        """The same in the project's own words."""
+        return OrganizationLimits(self.executions, self.executions_per_minute)
+
+
 class _Organization(_Entry):
     id: Annotated[str, AfterValidator(_organization_id)]
     name: Annotated[str, Field(min_length=1)]
     tenant_id: str | None = None
     active: StrictBool = True
+    limits: _Limits = Field(default_factory=_Limits)
     config: _Config = Field(default_factory=dict)
 
 
 class _Global(_Entry):
+    limits: _Limits = Field(default_factory=_Limits)
     config: _Config = Field(default_factory=dict)
 
 
@@ -79,11 +93,12 @@ class _File(_Entry):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What one file says. Lines count from 1; `global_config` is None where the file has no `global`."""
+    """What one file says. Lines count from 1; `global_config` and `global_limits` are None where the file has no `global`."""
 
     file: Path
     organizations: tuple[tuple[Organization, int], ...]
     global_config: Mapping[str, Any] | None
+    global_limits: OrganizationLimits | None
     global_line: int
 
 
@@ -109,9 +124,10 @@ def read_document(file: Path) -> Document:
         raise _refusal(file, node, complaints)
     nodes = [node] if alone else _items(node, "organizations")
     return Document(
-        file, tuple((Organization(entry.id, entry.name, entry.tenant_id, entry.active, entry.config),
+        file, tuple((Organization(entry.id, entry.name, entry.tenant_id, entry.active, entry.config, entry.limits.read()),
                      _line(entry_node, ("id",))) for entry, entry_node in zip(said.organizations, nodes, strict=True)),
-        said.everywhere.config if said.everywhere else None, _line(node, ("global",)))
+        said.everywhere.config if said.everywhere else None, said.everywhere.limits.read() if said.everywhere else None,
+        _line(node, ("global",)))
 
 
 def _configs(said: _File, *, alone: bool) -> Iterator[tuple[_Path, dict[str, Any]]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
 from bifrost.errors import ConfigurationError, NotFoundError
-from bifrost.models import Organization
+from bifrost.models import Organization, OrganizationLimits
 from bifrost.organizations.base import OrganizationStore
 from bifrost.organizations.document import Document, read_document
 
@@ -121,6 +121,7 @@ def _merge(documents: Iterable[Document]) -> _State:
     found: dict[str, Organization] = {}
     places: dict[str, str] = {}
     global_config: Mapping[str, Any] = {}
+    limits = OrganizationLimits()
     for document in documents:
         named = [(organization.id, line) for organization, line in document.organizations]
         for key, line in [*named, *([] if document.global_config is None else [("", document.global_line)])]:
@@ -132,5 +133,8 @@ def _merge(documents: Iterable[Document]) -> _State:
             places[key] = place
         found |= {organization.id: organization for organization, _ in document.organizations}
         global_config = global_config if document.global_config is None else document.global_config
+        limits = document.global_limits or limits
+    if limits != OrganizationLimits():
+        found = {org_id: replace(organization, limits=organization.limits.over(limits)) for org_id, organization in found.items()}
     ordered = tuple(found[org_id] for org_id in sorted(found))
     return _State(found, ordered, global_config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -15,12 +16,13 @@ from temporalio.common import RawValue
 from bifrost import calling, messages
 from bifrost.errors import IntegrationError, NotFoundError, PermissionError, WorkflowException  # noqa: A004 - the guide's name
 from bifrost.integrations.registry import ClientPool, unbind
-from bifrost.messages import BeginAnswer, BeginRequest, CheckpointMessage, CodeReference
+from bifrost.messages import BeginAnswer, BeginRequest, CheckpointMessage, CodeReference, LimitsMessage
 from bifrost.models import GLOBAL, Secret
 from bifrost.organizations.base import OrganizationStore
 from bifrost.record import record
 from bifrost.secrets.base import SecretStore
 from bifrost.temporal import failures
+from bifrost.temporal.attempts import Attempts
 from bifrost.temporal.converter import payload_of
 from bifrost.temporal.interceptors import carried_context
 from bifrost.workspace.live import Workspace
@@ -37,6 +39,7 @@ class Activities:
         self._organizations = organizations
         self._secrets = secrets
         self._pool = pool
+        self._attempts = Attempts()
 
     def all(self) -> list[Callable[..., Any]]:
         """What the worker registers."""
@@ -55,15 +58,18 @@ class Activities:
             catalog = self._workspace.catalog
             answer = BeginAnswer(
                 revision=request.revision or catalog.revision, path=request.path or catalog.workflow(request.workflow).path,
-                global_config=dict(self._organizations.global_config()), integrations=sorted(catalog.integrations), hash_probe=messages.hash_probe())
+                global_config=dict(self._organizations.global_config()), integrations=sorted(catalog.integrations), hash_probe=messages.hash_probe(),
+                max_concurrent={name: cls.max_concurrent for name, cls in catalog.integrations.items() if cls.max_concurrent})
             if request.org_id is None:
                 return answer
             organization = self._organizations.get(request.org_id)
             if not organization.active:
                 raise PermissionError(f"Organization '{organization.id}' is inactive: it starts no executions",
                                       org_id=organization.id)
-            return answer.model_copy(update={"org_name": organization.name, "tenant_id": organization.tenant_id,
-                                             "config": dict(organization.config)})
+            limits = asdict(organization.limits)
+            return answer.model_copy(update={
+                "org_name": organization.name, "tenant_id": organization.tenant_id, "config": dict(organization.config),
+                "limits": LimitsMessage(**limits) if any(limits.values()) else None})
 
     @activity.defn(name=messages.CHECKPOINT)
     async def checkpoint(self, checkpoint: CheckpointMessage) -> None:
@@ -87,14 +93,14 @@ class Activities:
         with _carried(integration if dot else None):
             given = await self._with_secrets(convert(arguments[0].payload) if arguments else {})
             async with _heartbeats():
-                result = await self._result(given, arguments, integration, method if dot else None)
+                result = await (self._integration(given, integration, method) if dot else self._perform(given, _code_of(arguments)))
             return RawValue(payload_of(result, f"The result of {activity.info().activity_type}", "result"))
 
-    async def _result(self, given: dict[str, Any], arguments: Sequence[RawValue], name: str, method: str | None) -> Any:
-        if method is None:
-            return await self._perform(given, _code_of(arguments))
+    async def _integration(self, given: dict[str, Any], name: str, method: str) -> Any:
+        """Call an integration's method."""
         args, kwargs = unbind(given)
-        return await self._pool.call(_org_id(), name, method, args, kwargs)
+        with self._attempts.one(_org_id(), name, method, self._pool.classes().get(name)):
+            return await self._pool.call(_org_id(), name, method, args, kwargs)
 
     async def _perform(self, given: dict[str, Any], code: CodeReference) -> Any:
         """Call an `@activity`, as its revision has it, with values of the types that it names."""
@@ -149,8 +155,18 @@ def _carried(integration: str | None = None) -> Iterator[None]:
         if integration and not known:  # another library's error means nothing to the run, which cannot import it
             wrapped = IntegrationError(f"{type(error).__name__}: {error}", integration=integration,
                                        error_class=f"{type(error).__module__}.{type(error).__qualname__}")
-            raise failures.application_error(wrapped.with_traceback(error.__traceback__), retry=retry) from error
-        raise failures.application_error(error, retry=retry) from error.__cause__
+            raise failures.application_error(wrapped.with_traceback(error.__traceback__), retry=retry, not_before=_backoff()) from error
+        raise failures.application_error(error, retry=retry, not_before=_backoff()) from error.__cause__
+
+
+def _backoff() -> timedelta:
+    """How long Temporal would wait until the next attempt; nothing after the first one, where what the other side asks for is best."""
+    info = activity.info()
+    policy = info.retry_policy
+    if policy is None or info.attempt == 1:
+        return timedelta(0)
+    waited = policy.initial_interval * policy.backoff_coefficient ** (info.attempt - 1)
+    return min(waited, policy.maximum_interval) if policy.maximum_interval else waited
 
 
 @contextlib.asynccontextmanager

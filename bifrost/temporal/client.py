@@ -34,7 +34,7 @@ from bifrost.errors import (
 from bifrost.messages import ApprovalMessage, CallerMessage, StartMessage
 from bifrost.models import Caller
 from bifrost.settings import Settings
-from bifrost.temporal import failures, runtime
+from bifrost.temporal import failures, rates, runtime
 from bifrost.temporal.converter import data_converter
 
 DEFAULT_ADDRESS = "localhost:7233"
@@ -101,14 +101,7 @@ def execution_id_of(workflow: str, org_id: str | None, idempotency_key: str) -> 
 
 def _fairness(org_id: str | None) -> Priority:
     """Where the server has fairness on, an organization's executions share what it gets, and do not starve another's."""
-    if org_id is None:
-        return Priority.default
-    fits = len(org_id.encode(errors="surrogatepass")) <= _FAIRNESS_KEY
-    return Priority(fairness_key=org_id if fits else hashlib.sha256(org_id.encode(errors="surrogatepass")).hexdigest())
-
-
-_FAIRNESS_KEY = 64
-"""How long a fairness key may be, in bytes."""
+    return Priority.default if org_id is None else Priority(fairness_key=rates.fairness_key(org_id))
 
 
 async def start(client: Client, workflow: str, *, task_queue: str, org_id: str | None, params: Mapping[str, Any],

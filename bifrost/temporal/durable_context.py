@@ -11,10 +11,10 @@ Three rules hold here:
 
 from __future__ import annotations
 
-import asyncio
 import builtins
 import inspect
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,18 +26,17 @@ from temporalio.exceptions import FailureError
 from bifrost import calling, messages
 from bifrost.context import OrganizationContext
 from bifrost.errors import NotFoundError, TimeoutError, ValidationError, WorkflowException  # noqa: A004 - the name is the guide's
-from bifrost.integrations.base import BaseIntegration
+from bifrost.integrations.base import BaseIntegration, Operation
 from bifrost.integrations.registry import bind
 from bifrost.messages import BeginAnswer, CallContext, CodeReference, MapMessage, StartMessage
 from bifrost.models import ActivityMetadata, Caller, OAuthCredentials, Organization, RetryRules, Secret
 from bifrost.record import record
 from bifrost.temporal import failures, fan_out
+from bifrost.temporal.calls import Calls, Limits
 from bifrost.temporal.converter import payload_of
-from bifrost.temporal.progress import MAX_PENDING, Progress
+from bifrost.temporal.progress import Progress
+from bifrost.temporal.turnstile import Turns
 from bifrost.temporal.undo import Undo
-
-HEARTBEAT = timedelta(seconds=3)
-"""After this long without a sign of life, a call is made again by another worker."""
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50}
 _log = structlog.stdlib.get_logger("bifrost.workflow")
@@ -55,7 +54,7 @@ class DurableContext(OrganizationContext):
     """The context of one run."""
 
     def __init__(self, *, begun: BeginAnswer, call_context: CallContext, retry_policy: Mapping[str, Any],
-                 classes: Callable[[], Mapping[str, type[BaseIntegration]]]) -> None:
+                 classes: Callable[[], Mapping[str, type[BaseIntegration]]], turns: Turns) -> None:
         org = None if call_context.org_id is None else Organization(
             call_context.org_id, begun.org_name or call_context.org_id, begun.tenant_id, config=begun.config)
         super().__init__(org=org, global_config=begun.global_config, execution_id=call_context.execution_id,
@@ -68,8 +67,9 @@ class DurableContext(OrganizationContext):
         self.undo = Undo()
         self._retry_policy = retry_policy
         self._classes = classes
-        self._slots = asyncio.Semaphore(MAX_PENDING)
+        self._max_concurrent = begun.max_concurrent
         self.progress = Progress()
+        self._calls = Calls(self.progress, turns, lambda message: self.log("warning", message))
         self._proxies: dict[str, IntegrationProxy] = {}
         self.events: dict[str, list[Any]] = {}
 
@@ -101,11 +101,14 @@ class DurableContext(OrganizationContext):
         Raises:
             WorkflowException: what the call raised, of the same class with the same fields.
         """
-        activity = f"{integration}.{method}"
         cls = self._classes().get(integration)
-        rules = RetryRules.of(self._retry_policy) if self._retry_policy else cls.retry if cls else RetryRules()
-        return record(await self._make(activity, [bind(cls, method, args, kwargs)], rules,
-                                       cls.timeout_seconds if cls else BaseIntegration.timeout_seconds))
+        operation = Operation.of(cls, method)
+        if self._retry_policy:
+            operation = replace(operation, retry=RetryRules.of(self._retry_policy))
+        place = f"{self.org_id or messages.GLOBAL_SCOPE}/{integration}"
+        budget = place if cls is None or operation.rate_per_second == cls.rate_per_second else f"{place}.{method}"
+        limits = Limits(place, self._max_concurrent.get(integration), budget)
+        return record(await self._calls.make(f"{integration}.{method}", [bind(cls, method, args, kwargs)], operation, limits))
 
     async def call_activity(self, activity: ActivityMetadata, arguments: dict[str, Any]) -> Any:
         """Make the call of an `@activity`, with the code of this run's revision, and answer its result.
@@ -117,22 +120,8 @@ class DurableContext(OrganizationContext):
         sent = {name: {messages.CONTEXT_ARGUMENT: True} if value is self else value for name, value in arguments.items()}
         code = CodeReference(revision=self._revision, module=function.__module__, function=function.__qualname__)
         rules = RetryRules.of(activity.retry_policy or self._retry_policy)
-        result = await self._make(activity.name, [sent, code], rules, activity.timeout_seconds)
+        result = await self._calls.make(activity.name, [sent, code], Operation(timeout_seconds=activity.timeout_seconds, retry=rules))
         return calling.typed(calling.hints(function).get("return", Any), record(result), f"The result of {activity.name}")
-
-    async def _make(self, name: str, inputs: Sequence[Any], rules: RetryRules, timeout_seconds: float) -> Any:
-        async with self._slots:
-            await self.progress.written()
-            sent = RawValue(payload_of(inputs[0], f"What is given to {name}"))
-            handle = workflow.start_activity(
-                name, args=[sent, *inputs[1:]], start_to_close_timeout=timedelta(seconds=timeout_seconds), heartbeat_timeout=HEARTBEAT,
-                retry_policy=RetryPolicy(
-                    initial_interval=timedelta(seconds=rules.initial_seconds), backoff_coefficient=rules.factor,
-                    maximum_interval=timedelta(seconds=rules.max_seconds), maximum_attempts=rules.max_attempts))
-            try:
-                return await handle
-            except FailureError as error:
-                raise failures.of_call(error, name) from error.cause
 
     async def get_secret(self, name: str) -> Secret:
         """A handle of the secret; that it exists is checked now, its value is read by the call that uses it.

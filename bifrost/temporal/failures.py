@@ -19,6 +19,7 @@ from temporalio.exceptions import TimeoutError as TemporalTimeoutError
 
 from bifrost import errors, redaction
 from bifrost.errors import IntegrationError, TimeoutError, WorkflowException  # noqa: A004 - the name is the guide's
+from bifrost.messages import NotNow
 
 RETRIED_STATUSES = frozenset({408, 425, 429, *range(500, 600)})
 """HTTP statuses after which the same call may succeed later."""
@@ -72,6 +73,8 @@ def may_retry(error: BaseException) -> bool:
     the status it carries, or by the error of the network that it was raised from.
     """
     if isinstance(error, IntegrationError):
+        if NotNow.KEY in error.details:  # the run makes the call once more
+            return False
         statuses = [link.status_code for link in _chain(error)
                     if isinstance(link, IntegrationError) and link.status_code is not None]
         return statuses[0] in RETRIED_STATUSES if statuses else True
@@ -82,6 +85,14 @@ def may_retry(error: BaseException) -> bool:
     links = [error] if type(error).__module__ == "builtins" else _chain(error)
     return isinstance(error, httpx.TransportError) or any(
         isinstance(link, OSError | EOFError) and not isinstance(link, _OF_FILES) for link in links)
+
+
+def is_down(error: BaseException) -> bool:
+    """Whether an integration's error says that the other system did not answer, or could not."""
+    if not may_retry(error):
+        return False
+    status = error.status_code if isinstance(error, IntegrationError) else _answered(error)
+    return status is None or status >= 500
 
 
 def _answered(error: BaseException) -> int | None:
@@ -101,12 +112,16 @@ def _retry_after(error: BaseException) -> timedelta | None:
 _DAY = 86_400
 
 
-def application_error(error: BaseException, *, retry: bool) -> ApplicationError:
-    """The error as Temporal carries it, with the traceback and the cause of the original."""
+def application_error(error: BaseException, *, retry: bool, not_before: timedelta = timedelta(0)) -> ApplicationError:
+    """The error as Temporal carries it, with the traceback and the cause of the original.
+
+    Where the other side asked for a time until the next attempt, that holds, but not a shorter one than `not_before`: many
+    systems ask for one second whatever their state is.
+    """
     described = as_dict(error)
-    carried = ApplicationError(
-        described["message"], described, type=described["error"], non_retryable=not retry,
-        next_retry_delay=_retry_after(error) if retry else None)
+    asked = _retry_after(error) if retry else None
+    carried = ApplicationError(described["message"], described, type=described["error"], non_retryable=not retry,
+                               next_retry_delay=asked and max(asked, not_before))
     carried.__cause__ = error.__cause__
     carried.__suppress_context__ = True
     return carried.with_traceback(error.__traceback__)

@@ -168,7 +168,7 @@ async def list_executions(client: Client, *, workflow: str | None = None, org_id
     Raises:
         ConfigurationError: there is no such namespace, or Temporal refuses, for example because Bifrost's search attributes are not registered.
     """
-    conditions = ["ExecutionStatus != 'ContinuedAsNew'"]
+    conditions = ["ExecutionStatus != 'ContinuedAsNew'", f"WorkflowType != '{messages.TURNSTILE}'"]
     conditions += [f"WorkflowType = {_quoted(workflow)}"] if workflow else []
     conditions += [f"{messages.ORG_ATTRIBUTE} = {_quoted(org_id)}"] if org_id else []
     conditions += [_QUERIES[status]] if status else []

@@ -47,6 +47,9 @@ carried_context: ContextVar[CallContext | None] = ContextVar("carried_context", 
 """The context that the activity being executed was sent."""
 
 
+attempts_before: ContextVar[int] = ContextVar("attempts_before", default=0)
+"""Set inside a run while it makes a call once more: how many attempts of it there were."""
+
 AT_ONCE = 2 * 1024 * 1024
 """How many bytes of arguments go to Temporal in one message; half of what it takes."""
 _REFERENCE = 512
@@ -90,7 +93,10 @@ class _Outbound(WorkflowOutboundInterceptor):
     @staticmethod
     def _with_context(headers: Any) -> Any:
         context = getattr(workflow.instance(), "call_context", None)
-        return headers if context is None else {**headers, CONTEXT_HEADER: workflow.payload_converter().to_payload(context)}
+        if context is None:
+            return headers
+        sent = context.model_copy(update={"attempts_before": attempts_before.get()})
+        return {**headers, CONTEXT_HEADER: workflow.payload_converter().to_payload(sent)}
 
 
 class _WorkflowInbound(WorkflowInboundInterceptor):
@@ -107,7 +113,7 @@ class _ActivityInbound(ActivityInboundInterceptor):
         info = activity.info()
         token = current_call.set(Call(
             execution_id=context.execution_id, caller=Caller(**context.caller.model_dump()), workflow=context.workflow,
-            idempotency_key=idempotency_key(context, info.activity_id), activity=info.activity_type, attempt=info.attempt))
+            idempotency_key=idempotency_key(context, info.activity_id), activity=info.activity_type, attempt=info.attempt + context.attempts_before))
         carried_token = carried_context.set(context)
         try:
             return await super().execute_activity(input)

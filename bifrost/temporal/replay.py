@@ -25,6 +25,7 @@ from bifrost.temporal.converter import data_converter
 from bifrost.temporal.history import refusal
 from bifrost.temporal.interceptors import ContextInterceptor
 from bifrost.temporal.resets import KnownResets
+from bifrost.temporal.turnstile import Turnstile
 from bifrost.workspace import audit
 from bifrost.workspace.live import Workspace
 
@@ -117,7 +118,7 @@ async def replay(workspace: Workspace, found: AsyncIterator[WorkflowHistory],
     runtime.prepare()
     with ThreadPoolExecutor(max_workers=1) as executor:
         replayer = Replayer(
-            workflows=[workflow.fallback(workspace, known)], workflow_task_executor=executor, data_converter=data_converter(payloads),
+            workflows=[workflow.fallback(workspace, known), Turnstile], workflow_task_executor=executor, data_converter=data_converter(payloads),
             unsandboxed_workflow_runner=WatchfulRunner(), interceptors=[ContextInterceptor()])
         async with replayer.workflow_replay_iterator(known.following(found)) as results:
             async for result in results:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Coroutine
 from datetime import timedelta
 from typing import Any
@@ -20,11 +21,12 @@ from bifrost.live import live_pool
 from bifrost.messages import SEARCH_ATTRIBUTES
 from bifrost.organizations.base import OrganizationStore
 from bifrost.secrets.base import SecretStore
-from bifrost.temporal import runtime, workflow
+from bifrost.temporal import rates, runtime, workflow
 from bifrost.temporal.activities import Activities
 from bifrost.temporal.blocked import WatchfulRunner
 from bifrost.temporal.interceptors import ContextInterceptor
 from bifrost.temporal.resets import FetchedResets, ResetInterceptor
+from bifrost.temporal.turnstile import Turnstile, TurnstileActivities
 from bifrost.workspace import audit
 from bifrost.workspace.live import Workspace
 
@@ -88,17 +90,23 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
     pool = live_pool(lambda: workspace.catalog.integrations, organizations, secrets)
     activities = Activities(workspace, organizations, secrets, pool)
     resets = FetchedResets(client)
-    worker = Worker(
-        client, task_queue=task_queue,
-        workflows=[*(workflow.generate(name, workspace, resets) for name in workspace.catalog.workflows),
-                   workflow.fallback(workspace, resets)],
-        activities=activities.all(), interceptors=[ContextInterceptor(), ResetInterceptor(resets)],
-        unsandboxed_workflow_runner=WatchfulRunner(), max_cached_workflows=max_cached_workflows,
-        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+    worker_of = functools.partial(
+        Worker, client, interceptors=[ContextInterceptor(), ResetInterceptor(resets)], graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
         max_heartbeat_throttle_interval=timedelta(seconds=1), default_heartbeat_throttle_interval=timedelta(seconds=1),
-        workflow_task_poller_behavior=PollerBehaviorAutoscaling(), activity_task_poller_behavior=PollerBehaviorAutoscaling())
+        activity_task_poller_behavior=PollerBehaviorAutoscaling())
+    calls_with_rates = worker_of(task_queue=rates.queue_of(task_queue), activities=[activities.call])
+    worker = worker_of(
+        task_queue=task_queue,
+        workflows=[*(workflow.generate(name, workspace, resets) for name in workspace.catalog.workflows),
+                   workflow.fallback(workspace, resets), Turnstile],
+        activities=[*activities.all(), *TurnstileActivities().all()],
+        unsandboxed_workflow_runner=WatchfulRunner(), max_cached_workflows=max_cached_workflows,
+        # Without a cache a second run would evict the first in the middle of its local activity, which is then cancelled and the
+        # task lost for its whole time-out: so one task after the other.
+        max_concurrent_workflow_tasks=None if max_cached_workflows else 1,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, workflow_task_poller_behavior=PollerBehaviorAutoscaling())
     try:
-        async with worker, alongside(_renew(workspace)):
+        async with worker, calls_with_rates, alongside(_renew(workspace)), alongside(rates.enforce(client, task_queue)):
             yield worker
     finally:
         await pool.aclose()

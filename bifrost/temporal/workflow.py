@@ -32,7 +32,16 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 from bifrost import calling, messages, parameters
 from bifrost.errors import ValidationError, WorkflowException
-from bifrost.messages import BeginAnswer, BeginRequest, CallContext, CallerMessage, MapMessage, StartMessage
+from bifrost.messages import (
+    BeginAnswer,
+    BeginRequest,
+    CallContext,
+    CallerMessage,
+    LimitsMessage,
+    MapMessage,
+    StartMessage,
+    TurnMessage,
+)
 from bifrost.models import SYSTEM_CALLER, ExecutionStatus, WorkflowMetadata
 from bifrost.record import record
 from bifrost.temporal import blocked, failures, fan_out
@@ -43,6 +52,7 @@ from bifrost.temporal.durable_context import DurableContext
 from bifrost.temporal.environment import TemporalEnvironment
 from bifrost.temporal.progress import CHECKPOINT_KEY
 from bifrost.temporal.resets import REVISION_KEY, Passage, Resets
+from bifrost.temporal.turnstile import Turns
 from bifrost.workspace import determinism
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.loader import Namespace
@@ -66,6 +76,13 @@ class Run:
         self._passage = Passage()
         self._approval = Approval()
         self._events: dict[str, list[Any]] = {}
+        self._turns = Turns()
+        self._turn: TurnMessage | None = None
+
+    @workflow.signal(name=messages.ADMITTED)
+    def on_admitted(self, ticket: str) -> None:
+        """Go on: a turnstile has let the run in."""
+        self._turns.admit(ticket)
 
     @workflow.signal(dynamic=True)
     def on_signal(self, name: str, arguments: Sequence[RawValue]) -> None:
@@ -113,6 +130,8 @@ class Run:
         except asyncio.CancelledError as error:
             outcome, failure = ExecutionStatus.CANCELLED, error
         # Not in a `finally`: an engine error repeats the task, and must close nothing.
+        if self._turn:
+            await self._turns.leave(self._turn)
         await self._close(outcome)
         if failure:
             raise failure
@@ -132,6 +151,9 @@ class Run:
         if metadata.requires_approval:
             assert self.call_context is not None, "begin comes first"
             await self._approval.wait(context, self.call_context.caller)
+            since = workflow.now()
+        if begun.limits and workflow.info().parent is None:  # a child that waited for its parent's turn would wait for ever
+            await self._take_turn(begun.limits)
             since = workflow.now()
         try:
             result = await bounded(metadata.function(context, **given), metadata.timeout_seconds, lambda: self._passage.since(since))
@@ -167,10 +189,17 @@ class Run:
             *([_ORG.value_set(org_id)] if org_id else [])])
         return begun
 
+    async def _take_turn(self, limits: LimitsMessage) -> None:
+        assert self.call_context is not None, "begin comes first"
+        workflow.set_current_details(f"Waits for its turn among the executions of {self.call_context.org_id}")
+        self._turn = await self._turns.enter(str(self.call_context.org_id), concurrency=limits.executions,
+                                             per_minute=limits.executions_per_minute)
+        workflow.set_current_details("")
+
     def _context_of(self, begun: BeginAnswer, metadata: WorkflowMetadata) -> DurableContext:
         assert self.call_context is not None, "begin comes first"
         context = DurableContext(begun=begun, call_context=self.call_context, retry_policy=metadata.retry_policy,
-                                 classes=lambda: self.workspace.catalog.integrations)
+                                 classes=lambda: self.workspace.catalog.integrations, turns=self._turns)
         context.events = self._events
         return context
 

@@ -23,7 +23,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
                                      "PermissionError", "TimeoutError", "NotFoundError", "DeterminismError"),
     "engine.shared.models": ("WorkflowMetadata", "ParameterMetadata", "DataProviderMetadata", "ActivityMetadata", "OAuthCredentials",
                              "Organization", "Caller"),
-    "engine.shared.integrations.base": ("BaseIntegration", "register_integration", "RetryRules"),
+    "engine.shared.integrations.base": ("BaseIntegration", "register_integration", "RetryRules", "CircuitRules", "operation"),
 }
 """Which of the front door's names each older module serves."""
 

@@ -29,6 +29,7 @@ from bifrost.temporal import worker
 from bifrost.workspace import finder
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.revision_stores import FolderRevisions
+from tests.temporal.till import TillSimulator
 
 SAMPLE = Path(__file__).parents[2] / "workspace"
 GRAPH_SECRETS = {"acme": "canary-graph-secret-acme", "globex": "canary-graph-secret-globex"}
@@ -68,6 +69,21 @@ async def graph(graph_server: SimulatorServer) -> AsyncIterator[SimulatorControl
 async def user_api(user_api_server: SimulatorServer) -> AsyncIterator[SimulatorControl]:
     """The user API simulator's journal and faults, empty."""
     async with SimulatorControl(user_api_server.url) as control:
+        await control.clear()
+        yield control
+
+
+@pytest.fixture(scope="session")
+async def till_server() -> AsyncIterator[SimulatorServer]:
+    """The till, over HTTP."""
+    async with SimulatorServer(TillSimulator()) as server:
+        yield server
+
+
+@pytest.fixture
+async def till(till_server: SimulatorServer) -> AsyncIterator[SimulatorControl]:
+    """The till's journal and faults, empty."""
+    async with SimulatorControl(till_server.url) as control:
         await control.clear()
         yield control
 

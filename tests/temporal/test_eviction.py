@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import pytest
-
 from bifrost.dev.simulators.control import SimulatorControl
 from tests.temporal.conftest import House
 from tests.waiting import until
@@ -40,7 +38,6 @@ async def test_clean_up_code_of_an_evicted_run_reaches_nothing(house: House, gra
     assert len(await graph.journal("GET", "/v1.0/subscribedSkus")) == 4
 
 
-@pytest.mark.parametrize("cached", [1000], indirect=True)  # the server tries again when the time of the task is over
 async def test_a_run_that_the_engine_cannot_serve_is_repeated_not_failed(house: House) -> None:
     """A worker that lacks a run's revision does not fail the run: another worker, or the mended one, goes on with it."""
     house.write("workflows/a/b/workflow.py", """

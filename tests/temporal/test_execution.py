@@ -353,7 +353,7 @@ async def test_a_reload_brings_new_workflows_without_a_restart(house: House) -> 
         async def one(context):
             return 1
     """)
-    async with house.serving(cached=1000) as workspace:  # a child beside its parent: without a cache they stall each other
+    async with house.serving() as workspace:
         assert await house.run("one") == 1
         house.write("workflows/a/two/workflow.py", """
             from bifrost import workflow

@@ -55,8 +55,8 @@ SOURCE = """
 
 @pytest.fixture
 def cached() -> int:
-    """Parts and items are executions of their own, and many at once."""
-    return 1000
+    """Parts and items are executions of their own, many at once, and replayed at every step."""
+    return 0
 
 
 @pytest.fixture

@@ -307,7 +307,7 @@ async def test_a_draw_more_shifts_no_other_id(house: House, monkeypatch: pytest.
     """User code's random numbers are a stream of their own: with a draw more, the engine still draws the id that it recorded."""
     house.write("workflows/child.py", "from bifrost import workflow\n\n@workflow(name='child')\nasync def child(context):\n    return 1\n")
     house.write("workflows/parent.py", PARENT)
-    async with house.serving(cached=1000) as workspace:
+    async with house.serving() as workspace:
         handle = await house.start("parent")
         await handle.result()
     house.write("workflows/parent.py", PARENT.replace("random.random()", "[random.random(), random.randbytes(99)]"))

@@ -119,8 +119,8 @@ register_integration("tool", Tool)
 
 @pytest.fixture
 def cached() -> int:
-    """Runs are kept in memory here."""
-    return 1000
+    """Every step is replayed: what was recorded is read again."""
+    return 0
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowHandle
 
 from bifrost.dev.simulators.control import SimulatorControl
-from bifrost.dev.simulators.server import SimulatorServer
 from bifrost.errors import IntegrationError, NotFoundError, TimeoutError, ValidationError, WorkflowException  # noqa: A004 - the guide's
 from bifrost.integrations.base import BaseIntegration
 from bifrost.models import ExecutionStatus, Organization, RetryRules
@@ -27,7 +26,7 @@ from bifrost.temporal.resets import PATIENCE, FetchedResets
 from bifrost.temporal.resume import Resumed
 from bifrost.workspace.live import Workspace
 from tests.temporal.conftest import House
-from tests.temporal.till import SHOP, TillSimulator, keys, sold
+from tests.temporal.till import SHOP, keys, sold
 from tests.waiting import until
 
 DELIVER = """
@@ -53,21 +52,6 @@ BROKEN = HAT_AND_COAT.replace("return", "1 / 0\nreturn")
 def cached() -> int:
     """Whether a run is cached does not matter: one that was reset is replayed in any case."""
     return 1000
-
-
-@pytest.fixture(scope="module")
-async def till_server() -> AsyncIterator[SimulatorServer]:
-    """The till, over HTTP."""
-    async with SimulatorServer(TillSimulator()) as server:
-        yield server
-
-
-@pytest.fixture
-async def till(till_server: SimulatorServer) -> AsyncIterator[SimulatorControl]:
-    """The till's journal and faults, empty."""
-    async with SimulatorControl(till_server.url) as control:
-        await control.clear()
-        yield control
 
 
 @pytest.fixture

@@ -8,17 +8,16 @@ import os
 import pty
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from bifrost.dev.simulators.control import SimulatorControl
-from bifrost.dev.simulators.server import SimulatorServer
 from bifrost.errors import IntegrationError
 from bifrost.temporal import client as executions
 from tests.temporal.conftest import House
-from tests.temporal.till import SHOP, TillSimulator, sold
+from tests.temporal.till import SHOP, sold
 from tests.waiting import until
 
 DELIVER = """
@@ -37,13 +36,6 @@ Command = Callable[..., Awaitable[subprocess.CompletedProcess[str]]]
 def cached() -> int:
     """Whether runs are cached does not matter to the command line."""
     return 1000
-
-
-@pytest.fixture
-async def till() -> AsyncIterator[SimulatorControl]:
-    """A till of the test's own."""
-    async with SimulatorServer(TillSimulator()) as server, SimulatorControl(server.url) as control:
-        yield control
 
 
 @pytest.fixture

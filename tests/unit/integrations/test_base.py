@@ -7,7 +7,7 @@ from unittest.mock import AsyncMock, MagicMock
 import pytest
 
 from bifrost.errors import DefinitionError
-from bifrost.integrations.base import BaseIntegration, RetryRules
+from bifrost.integrations.base import BaseIntegration, Operation, RetryRules, operation, register_integration
 
 
 class Plain(BaseIntegration):
@@ -29,6 +29,43 @@ async def test_an_integration_works_with_a_mock_for_its_context():
     assert integration.get_config("url", "default") == "https://plain.example"
     context.get_config.assert_called_once_with("url", "default")
     await integration.aclose()
+
+
+class Optioned(Plain):
+    """Options of the class, and of one method."""
+
+    timeout_seconds = 9
+    rate_per_second = 4
+
+    @operation(repeatable=False, timeout_seconds=120, rate_per_second=0.5)
+    async def charge(self): ...
+
+    async def read(self): ...
+
+
+def test_a_methods_options_are_the_classs_and_over_them_its_own():
+    """What `@operation` does not say the class says, and what that does not say is the default."""
+    assert Operation.of(Optioned, "charge") == Operation(timeout_seconds=120, repeatable=False, rate_per_second=0.5)
+    assert Operation.of(Optioned, "read") == Operation.of(Optioned, "no_such") == Operation(timeout_seconds=9, rate_per_second=4)
+    assert Operation.of(None, "read") == Operation()
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"timeout_seconds": 0}, "timeout_seconds must be a number above 0, not 0"), ({"heartbeat_seconds": "3"}, "heartbeat_seconds must be"),
+    ({"rate_per_second": True}, "rate_per_second must be"), ({"rate_per_second": 1001}, "rate_per_second must be from 0.001 to 1000"),
+    ({"retry": {"max_attempts": 3}}, "retry must be RetryRules"), ({"timeout_seconds": float("inf")}, "timeout_seconds must be")])
+def test_options_that_cannot_be_are_refused_where_they_are_written(options, message):
+    """At the method, and for the class's attributes when it is registered."""
+    with pytest.raises(DefinitionError, match=f"@operation of '.*charge'.*{message}"):
+        operation(**options)(Optioned.charge)
+    with pytest.raises(DefinitionError, match=f"The integration 'wrong': {message}"):
+        register_integration("wrong", type("Wrong", (Plain,), options))
+
+
+def test_a_place_for_no_call_is_refused():
+    """`max_concurrent` is above 0."""
+    with pytest.raises(DefinitionError, match="max_concurrent must be a number above 0"):
+        register_integration("wrong", type("Wrong", (Plain,), {"max_concurrent": 0}))
 
 
 def test_an_integration_must_say_how_it_authenticates():

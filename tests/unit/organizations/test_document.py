@@ -99,6 +99,9 @@ def test_anchors_and_merges_are_accepted(file: Path) -> None:
     ("just text\n", 1, "", "is not a mapping"),
     ("global: {config: {}, more: 1}\n", 1, "global.more", "is not a known key"),
     ("global:\n  config:\n    a: {value: x, type: int}\n", 3, "global.config.a", "not of type int"),
+    ("id: a\nname: A\nlimits: {executions: 0}\n", 3, "limits.executions", "greater than or equal to 1"),
+    ("id: a\nname: A\nlimits:\n  calls: 3\n", 4, "limits.calls", "is not a known key"),
+    ("global: {limits: {executions_per_minute: '3'}}\n", 1, "global.limits.executions_per_minute", "valid integer"),
     ("", 1, "", "the file is empty"),
     ("# only a comment\n", 1, "", "the file is empty"),
 ])

@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from bifrost.errors import ConfigurationError
+from bifrost.models import OrganizationLimits
 from bifrost.organizations.yaml import YamlOrganizations
 
 
@@ -90,6 +91,18 @@ def test_a_second_global_scope_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="'global' is given twice") as caught:
         YamlOrganizations(tmp_path)
     assert str(tmp_path / "a.yaml:2") in str(caught.value)
+
+
+def test_limits_are_the_organizations_own_and_else_everybodys(tmp_path: Path) -> None:
+    """Each limit by itself; `global` may stand in another file."""
+    (tmp_path / "a.yaml").write_text("id: a\nname: A\nlimits: {executions: 2}\n")
+    (tmp_path / "b.yaml").write_text("id: b\nname: B\n")
+    assert YamlOrganizations(tmp_path).get("a").limits == OrganizationLimits(executions=2)
+    assert YamlOrganizations(tmp_path).get("b").limits == OrganizationLimits()
+    (tmp_path / "global.yaml").write_text("global: {limits: {executions: 9, executions_per_minute: 30}}\n")
+    store = YamlOrganizations(tmp_path)
+    assert store.get("a").limits == OrganizationLimits(executions=2, executions_per_minute=30)
+    assert store.get("b").limits == OrganizationLimits(executions=9, executions_per_minute=30)
 
 
 def test_a_change_takes_effect(file: Path) -> None:

@@ -100,6 +100,14 @@ def test_retry_after_is_the_next_delay(seconds: Any, delay: timedelta | None) ->
     assert failures.application_error(ValueError("m"), retry=True).next_retry_delay is None
 
 
+@pytest.mark.parametrize(("asked", "backoff", "delay"), [(1, 4, 4), (30, 4, 30), (0.249, 0, 0.249), (None, 4, None)])
+def test_a_short_retry_after_does_not_defeat_the_backoff(asked: float | None, backoff: float, delay: float | None) -> None:
+    """The longer of the two; where nothing is asked for, Temporal's own back-off is left alone."""
+    error = IntegrationError("m", status_code=429, **({"retry_after_seconds": asked} if asked else {}))
+    carried = failures.application_error(error, retry=True, not_before=timedelta(seconds=backoff))
+    assert carried.next_retry_delay == (None if delay is None else timedelta(seconds=delay))
+
+
 @pytest.mark.parametrize("error", [
     WorkflowException("m", details={"a": [1, {"b": None}]}), WorkflowException(message="m", error_type="Odd"), ValidationError("m", field="f"),
     IntegrationError("shop", "m", 503), ConfigurationError("m", config_key="k"), DefinitionError("m"), NotFoundError.of("Workflow", "a", ["ab"]),
