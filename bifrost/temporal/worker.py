@@ -36,6 +36,8 @@ STICKY_TIMEOUT = timedelta(seconds=1)
 """How long a workflow task waits for the worker that has the run cached; the SDK's 10 s is what a killed worker costs."""
 GRACEFUL_SHUTDOWN = timedelta(seconds=10)
 """How long calls under way may take to end when a worker is stopped."""
+CALLS_AT_ONCE = 1000
+"""How many calls a worker has under way at once. They wait for others most of the time; the SDK's 100 one organization would fill."""
 RENEWAL = timedelta(minutes=10)
 """How often a worker puts its revision again; much less than `retention.GRACE`, so that no revision that is served is pruned."""
 
@@ -93,7 +95,7 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
     worker_of = functools.partial(
         Worker, client, interceptors=[ContextInterceptor(), ResetInterceptor(resets)], graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
         max_heartbeat_throttle_interval=timedelta(seconds=1), default_heartbeat_throttle_interval=timedelta(seconds=1),
-        activity_task_poller_behavior=PollerBehaviorAutoscaling())
+        max_concurrent_activities=CALLS_AT_ONCE, activity_task_poller_behavior=PollerBehaviorAutoscaling())
     calls_with_rates = worker_of(task_queue=rates.queue_of(task_queue), activities=[activities.call])
     worker = worker_of(
         task_queue=task_queue,
