@@ -40,7 +40,7 @@ _PORT = click.IntRange(1, 65535)
 @click.option("--ui-port", type=_PORT, help="The port of Temporal's Web UI.  [default: 8233, or a free one]")
 @click.option("--vault-port", type=_PORT, help="Vault's port.  [default: 8200, or a free one]")
 @click.option("--simulators/--no-simulators", default=True, show_default=True,
-              help="Lead the organizations to simulators of Microsoft Graph and the user API.")
+              help="Lead the organizations to simulators of Microsoft Graph, HaloPSA and the user API.")
 @click.option("--reload/--no-reload", default=True, show_default=True, help="Follow changes of the workspace.")
 @output.json_option
 def dev(data: Path, port: int | None, ui_port: int | None, vault_port: int | None, simulators: bool, reload: bool,
@@ -71,7 +71,7 @@ async def _until_stopped(stack: Stack, *, reload: bool, show: Any) -> None:
 
 
 def _addresses(stack: Stack) -> dict[str, Any]:
-    simulators = {one.simulator.name: one.url for one in (stack.graph, stack.user_api) if one}
+    simulators = {one.simulator.name: one.url for one in stack.simulators}
     return {"temporal_address": stack.temporal.address, "ui_url": stack.temporal.ui_url, "vault_addr": stack.vault.address,
             "simulators": simulators, "task_queue": stack.settings.task_queue, "workspace": stack.settings.workspace,
             "organizations": stack.settings.organizations, "env_file": stack.env_file}
@@ -80,7 +80,7 @@ def _addresses(stack: Stack) -> dict[str, Any]:
 def _block(stack: Stack, *, reload: bool) -> str:
     """What `bifrost dev` prints when it is ready."""
     rows = {"Temporal": stack.temporal.address, "Web UI": str(stack.temporal.ui_url), "Vault": stack.vault.address,
-            **{f"Simulator {one.simulator.name}": one.url for one in (stack.graph, stack.user_api) if one},
+            **{f"Simulator {one.simulator.name}": one.url for one in stack.simulators},
             "Workspace": _shown(stack.settings.workspace) + (", followed" if reload else ""),
             "Organizations": _shown(stack.settings.organizations), "Kept in": _shown(stack.directory)}
     width = max(map(len, rows))

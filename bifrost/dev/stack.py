@@ -31,6 +31,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from bifrost.dev import samples
 from bifrost.dev.ports import free_port
 from bifrost.dev.processes import ServerProcess
+from bifrost.dev.simulators.halopsa import HaloSimulator
 from bifrost.dev.simulators.msgraph import GraphSimulator
 from bifrost.dev.simulators.server import SimulatorServer
 from bifrost.dev.simulators.user_api import UserAPISimulator
@@ -45,6 +46,7 @@ from bifrost.temporal.client import connect_to
 PREFERRED_UI_PORT: Final = 8233
 PREFERRED_GRAPH_PORT: Final = 8401
 PREFERRED_USER_API_PORT: Final = 8402
+PREFERRED_HALOPSA_PORT: Final = 8403
 WORKER: Final = (sys.executable, "-m", "bifrost", "worker")
 """The command that is a worker."""
 
@@ -83,11 +85,17 @@ class Stack:
         self.secrets: samples.SampleSecrets = {}
         self.graph: SimulatorServer | None = None
         self.user_api: SimulatorServer | None = None
+        self.halopsa: SimulatorServer | None = None
         self._ports = ports
         self._simulated = simulators
         self._source = self.settings.organizations
         self._worker_command = worker_command
         self._opened = contextlib.AsyncExitStack()
+
+    @property
+    def simulators(self) -> Sequence[SimulatorServer]:
+        """The simulators that run."""
+        return [one for one in (self.graph, self.user_api, self.halopsa) if one]
 
     @property
     def env_file(self) -> Path:
@@ -147,7 +155,8 @@ class Stack:
         accounts = samples.accounts(organizations, self.secrets)
         self.graph = SimulatorServer(GraphSimulator(accounts.graph), port=free_port(PREFERRED_GRAPH_PORT))
         self.user_api = SimulatorServer(UserAPISimulator(accounts.user_api), port=free_port(PREFERRED_USER_API_PORT))
-        for simulator in (self.graph, self.user_api):
+        self.halopsa = SimulatorServer(HaloSimulator(accounts.halopsa), port=free_port(PREFERRED_HALOPSA_PORT))
+        for simulator in self.simulators:
             await self._opened.enter_async_context(simulator)
         self.settings = dataclasses.replace(self.settings, organizations=self.directory / "organizations.yaml")
         self._redirect()
@@ -155,7 +164,9 @@ class Stack:
     def _redirect(self) -> None:
         assert self.graph is not None
         assert self.user_api is not None
-        text = samples.redirected(YamlOrganizations(self._source), graph=self.graph.url, user_api=self.user_api.url)
+        assert self.halopsa is not None
+        text = samples.redirected(YamlOrganizations(self._source), graph=self.graph.url, user_api=self.user_api.url,
+                                  halopsa=self.halopsa.url)
         part = self.settings.organizations.with_suffix(".part")
         part.write_text(text, encoding="utf-8")
         part.replace(self.settings.organizations)  # a worker never reads half of it

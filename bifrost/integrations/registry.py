@@ -20,6 +20,7 @@ from bifrost.context import OrganizationContext
 from bifrost.errors import IntegrationError, NotFoundError, ValidationError
 from bifrost.integrations.base import BaseIntegration
 from bifrost.integrations.call import current_call
+from bifrost.integrations.halopsa import HaloPSAIntegration
 from bifrost.integrations.msgraph import MSGraphIntegration
 from bifrost.record import record
 
@@ -28,7 +29,8 @@ _log = structlog.stdlib.get_logger("bifrost.integrations")
 Classes = Callable[[], Mapping[str, type[BaseIntegration]]]
 """Answers the integrations there are now, by name."""
 
-BUILT_IN: Mapping[str, type[BaseIntegration]] = {MSGraphIntegration.integration_name: MSGraphIntegration}
+BUILT_IN: Mapping[str, type[BaseIntegration]] = {
+    built_in.integration_name: built_in for built_in in (HaloPSAIntegration, MSGraphIntegration)}
 """The integrations that come with Bifrost; a registered one of the same name goes before them."""
 
 

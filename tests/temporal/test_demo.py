@@ -196,7 +196,7 @@ async def test_a_simulator_serves_until_ctrl_c(start: Start) -> None:
     process = await start("simulate", "usr-api")
     _, err = await process.communicate()
     assert process.returncode == 1
-    assert "Did you mean 'user-api'? There are: msgraph, user-api." in err.decode()
+    assert "Did you mean 'user-api'? There are: halopsa, msgraph, user-api." in err.decode()
 
 
 async def test_dev_refuses_what_it_cannot_serve(start: Start) -> None:

@@ -15,12 +15,14 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from bifrost.dev.simulators.base import CUT, Simulator
+from bifrost.dev.simulators.halopsa import HaloSimulator
 from bifrost.dev.simulators.msgraph import GraphSimulator
 from bifrost.dev.simulators.user_api import UserAPISimulator
 from bifrost.errors import ConfigurationError, NotFoundError
 
 SIMULATORS: Mapping[str, Callable[..., Simulator]] = {
     GraphSimulator.name: GraphSimulator,
+    HaloSimulator.name: HaloSimulator,
     UserAPISimulator.name: UserAPISimulator,
 }
 """Every simulator by the name that `bifrost simulate` takes."""

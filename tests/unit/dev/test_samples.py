@@ -14,6 +14,7 @@ from bifrost.organizations.memory import MemoryOrganizations
 from bifrost.secrets.memory import MemorySecrets
 
 GRAPH = {"client_id": "app", "client_secret": {"secret_ref": "graph_secret"}}
+HALO = {"base_url": "https://msp.halopsa.com", "client_id": "app", "client_secret": {"secret_ref": "halo_secret"}}
 
 
 def _organizations(*configs: dict[str, Any], everywhere: dict[str, Any] | None = None) -> MemoryOrganizations:
@@ -39,28 +40,39 @@ async def test_every_secret_that_is_referred_to_is_made_up_once() -> None:
 
 
 async def test_only_what_is_needed_is_made_up() -> None:
-    """Nothing runs for them. Neither does one without a user API need a key for it."""
+    """Nothing runs for them. Neither does one without a user API need a key for it, nor one with a Halo the Halo for all."""
     organizations = MemoryOrganizations([Organization("gone", "Gone", active=False, config={"msgraph": GRAPH})])
     assert await samples.seed(organizations, MemorySecrets({})) == {}
     assert set(await samples.seed(_organizations({"msgraph": GRAPH}), MemorySecrets({}))) == {("org1", "graph_secret")}
+    halo = _organizations({"halopsa": {**HALO, "client_secret": {"secret_ref": "own"}}}, {}, everywhere={"halopsa": HALO})
+    assert set(await samples.seed(halo, MemorySecrets({}))) == {("org1", "own"), ("org2", "halo_secret")}
 
 
 def test_accounts_tell_organizations_apart() -> None:
-    """Graph knows each tenant's secret, the user API the organization of each key; without a secret there is no account."""
+    """Graph knows each tenant's secret, the user API the organization of each key; without a secret there is no account.
+
+    Halo knows the secrets of each tenant, which is the organization where none is named; all share the Halo for all.
+    """
     organizations = _organizations({"msgraph": {**GRAPH, "tenant_id": "own"}}, {"msgraph": GRAPH},
                                    {"msgraph": {"client_secret": "plain"}}, {})
     known = {("org1", "graph_secret"): "one", ("org1", "user_management_api_key"): "key"}
-    assert samples.accounts(organizations, known) == samples.Accounts({"own": "one"}, {"key": "org1"})
+    assert samples.accounts(organizations, known) == samples.Accounts({"own": "one"}, {"key": "org1"}, {})
+    organizations = _organizations({"halopsa": HALO}, {"halopsa": {**HALO, "tenant": "msp"}}, {}, {}, {"halopsa": "none"},
+                                   everywhere={"halopsa": HALO})
+    known = {(f"org{number}", "halo_secret"): f"secret{number}" for number in range(1, 6)}
+    assert samples.accounts(organizations, known) == samples.Accounts({}, {}, {
+        "org1": {"secret1"}, "msp": {"secret2"}, "GLOBAL": {"secret3", "secret4"}})
 
 
 @pytest.mark.parametrize("everywhere", [{}, {"user_management_api_url": "https://x", "other": 1}])
 def test_only_urls_are_replaced(everywhere: dict[str, Any]) -> None:
     """What an organization does not have is not added to it; dates and numbers in quotes stay text."""
-    organizations = _organizations({"msgraph": GRAPH, "since": "2026-01-02", "n": "7"}, {"msgraph": "none"},
-                                   everywhere=everywhere)
-    written = yaml.safe_load(samples.redirected(organizations, graph="http://graph", user_api="http://users"))
+    organizations = _organizations({"msgraph": GRAPH, "since": "2026-01-02", "n": "7"}, {"msgraph": "none", "halopsa": "none"},
+                                   {"halopsa": HALO}, everywhere=everywhere)
+    written = yaml.safe_load(samples.redirected(organizations, graph="http://graph", user_api="http://users", halopsa="http://halo"))
     changed = {"user_management_api_url": "http://users"} if everywhere else {}
     assert written["global"] == {"config": {**everywhere, **changed}}
     assert [one["config"] for one in written["organizations"]] == [
         {"msgraph": {**GRAPH, "base_url": "http://graph", "login_url": "http://graph"}, "since": "2026-01-02", "n": "7"},
-        {"msgraph": "none"}]
+        {"msgraph": "none", "halopsa": "none"},
+        {"halopsa": {**HALO, "base_url": "http://halo", "auth_url": "http://halo/auth", "tenant": "org3"}}]

@@ -282,7 +282,7 @@ async def test_the_live_integration_calls_by_attribute(crm_world):
 def test_methods_lists_what_may_be_called():
     """The methods of an integration, in order; the built-in ones are by their names."""
     assert methods(Crm) == ["anything", "deferred", "find", "keyed", "leading", "of_class", "of_nobody", "thread", "unnamed"]
-    assert [name for name, cls in BUILT_IN.items() if cls.integration_name == name] == ["msgraph"]
+    assert [name for name, cls in BUILT_IN.items() if cls.integration_name == name] == ["halopsa", "msgraph"]
 
 
 @pytest.mark.parametrize(("method", "args", "kwargs", "bound"), [

@@ -214,3 +214,113 @@ async def test_a_wrong_membership_is_refused(graph, create):
     assert await add(group, **{"@odata.id": user_id}) == 400
     assert await add(group, **{"@odata.id": "https://graph.microsoft.com/v1.0/directoryObjects/nobody"}) == 404
     assert await add("nothing", **{"@odata.id": f"https://graph.microsoft.com/v1.0/users/{user_id}"}) == 404
+
+
+async def test_a_member_is_removed_once(graph, graph_server, create):
+    """Removing a member answers 204 and leaves the user; Graph's 404 names the group, also where only the member is not there."""
+    user_id = await create()
+    group = (await graph.get("/v1.0/groups")).json()["value"][0]["id"]
+    await graph.post(f"/v1.0/groups/{group}/members/$ref",
+                     json={"@odata.id": f"{graph_server.url}/v1.0/users/{user_id}"})
+    [member] = (await graph.get(f"/v1.0/groups/{group}/members", params={"$select": "id"})).json()["value"]
+    assert member == {"@odata.type": "#microsoft.graph.user", "id": user_id}
+    answer = await graph.delete(f"/v1.0/groups/{group}/members/{user_id}/$ref")
+    assert (answer.status_code, answer.content) == (204, b"")
+    for path in (f"/v1.0/groups/{group}/members/{user_id}/$ref", f"/v1.0/groups/{group}/members/nobody/$ref"):
+        status, code, message = refusal(await graph.delete(path))
+        assert (status, code) == (404, "Request_ResourceNotFound")
+        assert message.startswith(f"Resource '{group}' does not exist")
+    assert (await graph.get(f"/v1.0/users/{user_id}")).status_code == 200
+
+
+async def test_a_deleted_user_leaves_nothing(graph, graph_server, create):
+    """Deleting answers 204, ends memberships, gives the licence back and frees the name; nobody is deleted twice."""
+    user_id = await create()
+    group = (await graph.get("/v1.0/groups")).json()["value"][0]["id"]
+    await graph.post(f"/v1.0/users/{user_id}/assignLicense", json=licenses(E3))
+    await graph.post(f"/v1.0/groups/{group}/members/$ref",
+                     json={"@odata.id": f"{graph_server.url}/v1.0/users/{user_id}"})
+    answer = await graph.delete("/v1.0/users('ada@acme.example')")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert (await graph.get(f"/v1.0/groups/{group}/members")).json()["value"] == []
+    assert await consumed(graph) == 0
+    assert (await graph.delete(f"/v1.0/users/{user_id}")).status_code == 404
+    assert await create() != user_id
+
+
+async def test_licence_details(graph, graph_server, create):
+    """`licenseDetails` has the part number and the service plans of what is assigned, and an id of Graph's form."""
+    user_id = await create()
+    await graph.post(f"/v1.0/users/{user_id}/assignLicense", json=licenses(E3))
+    answer = (await graph.get("/v1.0/users/ada@acme.example/licenseDetails")).json()
+    assert answer["@odata.context"] == f"{graph_server.url}/v1.0/$metadata#users('{user_id}')/licenseDetails"
+    [details] = answer["value"]
+    assert (details["skuId"], details["skuPartNumber"], len(details["id"])) == (E3, "ENTERPRISEPACK", 43)
+    assert details["servicePlans"][0].keys() == {"servicePlanId", "servicePlanName", "provisioningStatus", "appliesTo"}
+    assert (await graph.get("/v1.0/users/nobody/licenseDetails")).status_code == 404
+
+
+async def test_sessions_are_revoked(graph, graph_server, tenant, create):
+    """Revoking answers the boolean true and moves the time from which sessions count."""
+    user_id = await create()
+    kept = graph_server.simulator.directory(tenant).users[user_id]
+    kept["signInSessionsValidFromDateTime"] = "2020-01-01T00:00:00Z"
+    answer = await graph.post(f"/v1.0/users/{user_id}/revokeSignInSessions")
+    assert (answer.status_code, answer.json()) == (200, {
+        "@odata.context": f"{graph_server.url}/v1.0/$metadata#Edm.Boolean", "value": True})
+    changed = await graph.get(f"/v1.0/users/{user_id}", params={"$select": "signInSessionsValidFromDateTime"})
+    assert changed.json()["signInSessionsValidFromDateTime"] > "2020-01-01T00:00:00Z"
+    assert (await graph.post("/v1.0/users/nobody/revokeSignInSessions")).status_code == 404
+
+
+async def test_a_group_is_created_as_graph_does(graph, graph_server):
+    """Creating a group answers 201 with all its properties; `@odata.type`, which Microsoft's clients send, is no property."""
+    answer = await graph.post("/v1.0/groups", json={
+        "@odata.type": "#microsoft.graph.group", "displayName": "Board", "mailEnabled": False, "mailNickname": "board",
+        "securityEnabled": True})
+    group = answer.json()
+    assert (answer.status_code, answer.headers["Location"]) == (201, f"{graph_server.url}/v1.0/groups/{group['id']}")
+    assert group["@odata.context"] == f"{graph_server.url}/v1.0/$metadata#groups/$entity"
+    assert (group["groupTypes"], group["mail"], group["description"]) == ([], None, None)
+    assert (await graph.get(f"/v1.0/groups/{group['id']}")).json()["displayName"] == "Board"
+    assert (await graph.get(f"/v1.0/groups/{group['id']}/members")).json()["value"] == []
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"displayName": None}, "A value is required for property 'displayName' of resource 'Group'."),
+    ({"mailNickname": "the board"}, "Invalid value specified for property 'mailNickname' of resource 'Group'."),
+    ({"mailNickname": "b.oard"}, "Invalid value specified for property 'mailNickname'"),
+    ({"description": ""}, "Invalid value specified for property 'description'"),
+    ({"groupTypes": None}, "Invalid value specified for property 'groupTypes'"),
+    ({"mail": "board@acme.example"}, "Property 'mail' is read-only and cannot be set."),
+    ({"owner": "ada"}, "The property 'owner' does not exist on type 'microsoft.graph.group'."),
+    ({"mailEnabled": True}, "does not currently support writes of mail-enabled groups"),
+    ({"groupTypes": ["Unified"], "mailEnabled": True, "mailNickname": "crew"},
+     "Another object with the same value for property mailNickname already exists."),
+])
+async def test_a_wrong_group_is_refused(graph, changes, said):
+    """What a group cannot be is refused, a nickname that another Microsoft 365 group has too, and no group is made."""
+    crew = {"displayName": "Crew", "mailEnabled": True, "mailNickname": "crew", "securityEnabled": False,
+            "groupTypes": ["Unified"]}
+    assert (await graph.post("/v1.0/groups", json=crew)).status_code == 201
+    status, code, message = refusal(await graph.post("/v1.0/groups", json={
+        "displayName": "Board", "mailEnabled": False, "mailNickname": "board", "securityEnabled": True, **changes}))
+    assert (status, code) == (400, "Request_BadRequest")
+    assert said in message
+    assert (await graph.get("/v1.0/groups", params={"$filter": "displayName eq 'Board'"})).json()["value"] == []
+
+
+async def test_reports_are_paged(graph, graph_server, tenant):
+    """Sign-ins and alerts are newest first and follow each other page by page; up to 1,000 fit on a page."""
+    reports = graph_server.simulator.directory(tenant).reports
+    for number in range(3):
+        reports.add_sign_in({"id": str(number), "displayName": "Ada", "userPrincipalName": "ada@acme.example"})
+        reports.add_alert(f"Alert {number}")
+    for path, name, found in (("auditLogs/signIns", "userId", ["2", "1", "0"]),
+                              ("security/alerts_v2", "title", ["Alert 2", "Alert 1", "Alert 0"])):
+        first = (await graph.get(f"/v1.0/{path}", params={"$top": "2"})).json()
+        last = (await graph.get(first["@odata.nextLink"])).json()
+        assert first["@odata.context"] == f"{graph_server.url}/v1.0/$metadata#{path}"
+        assert [one[name] for one in first["value"] + last["value"]] == found
+        assert (await graph.get(f"/v1.0/{path}", params={"$top": "1000"})).status_code == 200
+        assert (await graph.get(f"/v1.0/{path}", params={"$top": "1001"})).status_code == 400

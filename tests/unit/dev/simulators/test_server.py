@@ -107,5 +107,5 @@ async def test_it_serves_until_a_signal(number):
 
 def test_an_unknown_simulator_is_refused():
     """A name that no simulator has is refused with those that there are."""
-    with pytest.raises(NotFoundError, match=r"Simulator 'msgraf' not found. Did you mean 'msgraph'\? There are: msgraph"):
+    with pytest.raises(NotFoundError, match=r"Simulator 'msgraf' not found. Did you mean 'msgraph'\? There are: halopsa, msgraph"):
         serve("msgraf", 0)
