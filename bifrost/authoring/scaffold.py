@@ -65,10 +65,9 @@ _DIAGRAM = """flowchart TD
     n2 --> n3
 """
 
-_WORKFLOW_TEST = '''"""$name without any server: a mock stands for the context."""
+_WORKFLOW_TEST = '''"""$name without any server: the context is one in memory."""
 
 import asyncio
-from unittest.mock import MagicMock
 
 import pytest
 
@@ -76,25 +75,20 @@ from bifrost import ValidationError
 $import_
 
 
-@pytest.fixture
-def context():
-    """A context. For an integration, let `get_integration` answer an `AsyncMock`."""
-    return MagicMock()
-
-
-def test_a_checkpoint_is_marked(context):
+def test_a_checkpoint_is_marked(bifrost_context):
     """The result names the address, and so does the checkpoint."""
-    result = asyncio.run($name(context, email="ada@example.com"))
+    # For an integration: `bifrost_context.integration("msgraph").answers("get_user", {"id": "1"})`.
+    result = asyncio.run(bifrost_context.run($name, email="ada@example.com"))
     assert result == {"success": True, "email": "ada@example.com"}
-    context.save_checkpoint.assert_called_once_with("begun", {"email": "ada@example.com"})
+    assert bifrost_context.checkpoints == [("begun", {"email": "ada@example.com"})]
 
 
-def test_a_bad_address_is_refused(context):
+def test_a_bad_address_is_refused(bifrost_context):
     """Parameters are checked as in a real run, before anything is done."""
     with pytest.raises(ValidationError) as caught:
-        asyncio.run($name(context, email="nobody"))
+        asyncio.run(bifrost_context.run($name, email="nobody"))
     assert caught.value.field == "email"
-    context.save_checkpoint.assert_not_called()
+    assert bifrost_context.steps == []
 '''
 
 _INTEGRATION = '''"""The system `$name`, over its REST API.
@@ -135,12 +129,12 @@ register_integration("$name", $cls)
 _INTEGRATION_TEST = '''"""$name without its system: an httpx transport answers in place of the network."""
 
 import asyncio
-from unittest.mock import AsyncMock, MagicMock
 
 import httpx
 import pytest
 
 from bifrost import ConfigurationError, IntegrationError
+from bifrost.testing import InMemoryContext
 $import_
 
 CONFIG = {"${name}_url": "https://api.example.com/v1"}
@@ -157,10 +151,7 @@ def answer(request):
 
 def get_item(item_id, config):
     """Call the integration as a worker does: authenticated first."""
-    context = MagicMock()
-    context.get_config = MagicMock(side_effect=config.get)
-    context.get_secret = AsyncMock(side_effect={"${name}_api_key": "key"}.__getitem__)
-    integration = $cls(context)
+    integration = $cls(InMemoryContext(config=config, secrets={"${name}_api_key": "key"}))
     integration.http.transport = httpx.MockTransport(answer)
 
     async def call():
@@ -210,10 +201,9 @@ async def $name(context: OrganizationContext) -> list[dict[str, Any]]:
     return [{"label": one, "value": one} for one in context.get_config("$name") or DEFAULT]
 '''
 
-_PROVIDER_TEST = '''"""$name without any server: a mock stands for the context."""
+_PROVIDER_TEST = '''"""$name without any server: the context is one in memory."""
 
 import asyncio
-from unittest.mock import MagicMock
 
 import pytest
 
@@ -221,12 +211,10 @@ $import_
 
 
 @pytest.mark.parametrize(("configured", "offered"), [(["B", "A"], ["B", "A"]), (None, ["First", "Second"])])
-def test_options_are_configured(configured, offered):
+def test_options_are_configured(bifrost_context, configured, offered):
     """The configured list in its order, or a sensible one."""
-    context = MagicMock()
-    context.get_config = MagicMock(return_value=configured)
-    assert [one["value"] for one in asyncio.run($name(context))] == offered
-    context.get_config.assert_called_once_with("$name")
+    bifrost_context.org_config["$name"] = configured
+    assert [one["value"] for one in asyncio.run($name(bifrost_context))] == offered
 '''
 
 

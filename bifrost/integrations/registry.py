@@ -116,10 +116,10 @@ class ClientPool:
             Exception: what the method and `authenticate` raise.
         """
         cls = self._class(integration)
-        _check_method(cls, integration, method)
+        check_method(cls, integration, method)
         async with self._using(org_id, integration, cls) as client:
             function = getattr(client.integration, method)
-            _check_arguments(function, integration, method, args, kwargs)
+            check_arguments(function, integration, method, args, kwargs)
             login = await client.authenticated()
             try:
                 return await calling.call(function, args, kwargs)
@@ -196,14 +196,14 @@ def methods(cls: type[BaseIntegration]) -> list[str]:
             and inspect.isroutine(getattr(cls, name))]
 
 
-def _check_method(cls: type[BaseIntegration], integration: str, method: str) -> None:
+def check_method(cls: type[BaseIntegration], integration: str, method: str) -> None:
     known = methods(cls)
     if method not in known:
         raise NotFoundError.of("Method", method, known, hint=(
             f"The integration '{integration}' offers: {', '.join(known) or 'none'}"))
 
 
-def _check_arguments(function: Callable[..., Any], integration: str, method: str, args: Sequence[Any],
+def check_arguments(function: Callable[..., Any], integration: str, method: str, args: Sequence[Any],
                      kwargs: Mapping[str, Any]) -> None:
     signature = inspect.signature(function)
     try:

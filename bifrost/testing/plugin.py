@@ -1,4 +1,4 @@
-"""The pytest plugin: `workspace.*` and `engine.shared.*` can be imported in tests, as in a worker.
+"""The pytest plugin: `workspace.*` and `engine.shared.*` can be imported in tests, as in a worker; and the test kit's fixtures.
 
 pytest loads it by itself (entry point `pytest11`), so it imports little. The workspace is the folder that
 `BIFROST_WORKSPACE` names, or else `workspace` in pytest's root directory; without such a folder, nothing changes.
@@ -16,10 +16,17 @@ import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
 
+from bifrost import testing
 from bifrost.workspace import finder, guard
+
+if TYPE_CHECKING:
+    from bifrost.testing.memory import InMemoryContext
+    from bifrost.testing.running import RunWorkflow
+    from bifrost.testing.server import SharedServer
 
 VARIABLE = "BIFROST_WORKSPACE"  # as in bifrost.settings, which takes too long to import for every pytest run
 
@@ -91,3 +98,32 @@ def pytest_configure(config: pytest.Config) -> None:
     root = workspace_root(config.rootpath)
     if root is not None:
         config.pluginmanager.register(ServedWorkspace(root), "bifrost-workspace")
+
+
+@pytest.fixture
+def bifrost_context() -> InMemoryContext:
+    """A context in memory, for a test organization: see `bifrost.testing.InMemoryContext`. Override it to have your own."""
+    return testing.InMemoryContext()
+
+
+@pytest.fixture(scope="session")
+def bifrost_workspace(pytestconfig: pytest.Config) -> Path:
+    """The workspace's folder, which `run_workflow` serves. Override it where neither the place nor the variable tells it."""
+    root = workspace_root(pytestconfig.rootpath)
+    if root is None:
+        pytest.fail(f"There is no workspace in {pytestconfig.rootpath}: set {VARIABLE}, or override the fixture bifrost_workspace", pytrace=False)
+    return root
+
+
+@pytest.fixture(scope="session")
+def bifrost_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedServer]:
+    """The Temporal server that all tests of the session share; it is started when the first of them asks for it."""
+    server = testing.SharedServer(tmp_path_factory.mktemp("bifrost")).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def run_workflow(bifrost_server: SharedServer, bifrost_workspace: Path, bifrost_context: InMemoryContext) -> RunWorkflow:
+    """Executes a workflow for real, with time that passes at once, and replays it: see `bifrost.testing.RunWorkflow`."""
+    return testing.RunWorkflow(bifrost_server, bifrost_workspace, bifrost_context)

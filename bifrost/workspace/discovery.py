@@ -36,6 +36,11 @@ def discover(root: Path, revision: Revision) -> Catalog:
     """
     finder.install(root)
     importlib.invalidate_caches()
+    return collect(root, revision)
+
+
+def collect(root: Path, revision: Revision) -> Catalog:
+    """The same, where the workspace is served already: what was imported before stays as it is."""
     found = _Found()
     for path in _files(revision):
         try:

@@ -112,12 +112,14 @@ def test_a_variable_that_names_no_folder_is_refused(project):
 
 
 def test_a_project_without_a_workspace_is_left_alone(tmp_path):
-    """Where there is no such folder, the plugin does nothing."""
+    """Where there is no such folder, the plugin does nothing; a test that needs one is told so."""
     (tmp_path / "test_nothing.py").write_text(
         "from bifrost.workspace.finder import WorkspaceFinder\nimport sys\n"
-        "def test_nothing():\n    assert not [f for f in sys.meta_path if isinstance(f, WorkspaceFinder)]\n")
+        "def test_nothing():\n    assert not [f for f in sys.meta_path if isinstance(f, WorkspaceFinder)]\n"
+        "def test_needs_one(bifrost_context, bifrost_workspace): ...\n")
     ended = _pytest(tmp_path)
-    assert ended.returncode == 0, ended.stdout
+    assert "1 passed, 1 error" in ended.stdout
+    assert f"There is no workspace in {tmp_path}: set BIFROST_WORKSPACE, or override the fixture bifrost_workspace" in ended.stdout
 
 
 def test_the_plugin_reads_the_variable_of_the_settings():
