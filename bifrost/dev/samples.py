@@ -63,9 +63,9 @@ def accounts(organizations: OrganizationStore, known: SampleSecrets) -> Accounts
     user_api: dict[str, str] = {}
     halopsa: dict[str, set[str]] = {}
     for organization in organizations.all():
-        entry = organization.config.get("msgraph")
-        tenant = entry.get("tenant_id") or organization.tenant_id if isinstance(entry, Mapping) else None
-        if tenant and (value := _client_secret(organization, entry, known)):
+        own, everybodys = _entry(organization.config, "msgraph"), _entry(organizations.global_config(), "msgraph")
+        tenant = own.get("tenant_id") or organization.tenant_id
+        if tenant and (value := _client_secret(organization, {**everybodys, **own}, known)):
             graph[str(tenant)] = value
         entry, owner = _halo(organization, organizations.global_config())
         if value := _client_secret(organization, entry, known):
@@ -107,6 +107,13 @@ def _needed(organization: Organization, global_config: Mapping[str, Any]) -> Ite
         yield USER_API_KEY
     if "halopsa" not in organization.config:
         yield from _references(global_config.get("halopsa"))
+    if "client_secret" not in _entry(organization.config, "msgraph"):
+        yield from _references(global_config.get("msgraph"))
+
+
+def _entry(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    entry = config.get(name)
+    return entry if isinstance(entry, Mapping) else {}
 
 
 def _client_secret(organization: Organization, entry: Any, known: SampleSecrets) -> str | None:

@@ -43,7 +43,7 @@ class _Client:
         self.retired = False
         self._lock = asyncio.Lock()
         self._logins = 0
-        self._logged_in_with: Mapping[str, Any] | None = None
+        self._logged_in_with: tuple[str | None, Mapping[str, Any]] | None = None
 
     async def authenticated(self, *, since: int | None = None) -> int:
         """Authenticate unless that has been done; with `since`, unless it has been done again since that login.
@@ -51,7 +51,7 @@ class _Client:
         Answers the number of the login in force. One task authenticates, the others wait for it.
         """
         async with self._lock:
-            configured = self.integration.context.config
+            configured = (self.integration.context.tenant_id, self.integration.context.config)
             if self._logged_in_with != configured or since == self._logins:
                 self._logged_in_with = None
                 # A login is made by some attempts of a call and not by others: it must not use up the call's keys.
@@ -197,6 +197,11 @@ def methods(cls: type[BaseIntegration]) -> list[str]:
 
 
 def check_method(cls: type[BaseIntegration], integration: str, method: str) -> None:
+    """Refuse a method that may not be called.
+
+    Raises:
+        NotFoundError: it is none; names similar ones, and all there are.
+    """
     known = methods(cls)
     if method not in known:
         raise NotFoundError.of("Method", method, known, hint=(
@@ -204,7 +209,12 @@ def check_method(cls: type[BaseIntegration], integration: str, method: str) -> N
 
 
 def check_arguments(function: Callable[..., Any], integration: str, method: str, args: Sequence[Any],
-                     kwargs: Mapping[str, Any]) -> None:
+                    kwargs: Mapping[str, Any]) -> None:
+    """Refuse arguments that a method does not take.
+
+    Raises:
+        ValidationError: they do not fit; shows the signature.
+    """
     signature = inspect.signature(function)
     try:
         signature.bind(*args, **kwargs)

@@ -233,7 +233,7 @@ async def test_a_revision_that_a_worker_lacks_is_tried_again(house: House) -> No
         async def pinned(context):
             return await say()
     """)
-    async with house.serving() as workspace:
+    async with house.serving(cached=1000) as workspace:  # a replay would ask the store, too
         kept = house.revisions.get(workspace.catalog.revision)
         real, asked = workspace.revisions.get, []
 

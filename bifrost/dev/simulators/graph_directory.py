@@ -1,12 +1,14 @@
 """The directory of one Microsoft Entra tenant, as the Graph simulator keeps it: users, groups and licences.
 
 Sources: https://learn.microsoft.com/graph/api/resources/user, https://learn.microsoft.com/graph/api/resources/group,
-https://learn.microsoft.com/graph/api/resources/subscribedsku, and for the public ids of products and service plans
+https://learn.microsoft.com/graph/api/resources/subscribedsku, https://learn.microsoft.com/graph/api/resources/licensedetails,
+and for the public ids of products and service plans
 https://learn.microsoft.com/entra/identity/users/licensing-service-plan-reference.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 import string
 import uuid
@@ -15,26 +17,32 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bifrost.dev.simulators.base import Refusal
+from bifrost.dev.simulators.graph_reports import Reports
 from bifrost.dev.simulators.odata import EntityType
 
 Json = dict[str, Any]
 _NAMESPACE = uuid.UUID("0b1f7057-5a6c-4f0e-9d0a-6d7367726170")
-_READ_ONLY = {"id", "createdDateTime", "assignedLicenses"}
-_NEVER_NULL = {"accountEnabled", "displayName", "mailNickname", "userPrincipalName"}
-_FORMS: Mapping[str, re.Pattern[str]] = {
-    "displayName": re.compile(r".+"), "mailNickname": re.compile(r"[^@\s]+"),
-    "userPrincipalName": re.compile(r"[^@\s]+@[^@\s]+"), "usageLocation": re.compile(r"[A-Za-z]{2}")}
+_READ_ONLY = {"user": {"id", "createdDateTime", "assignedLicenses", "signInSessionsValidFromDateTime"},
+              "group": {"id", "createdDateTime", "mail"}}
+_NEVER_NULL = {"accountEnabled", "displayName", "mailNickname", "userPrincipalName", "mailEnabled", "securityEnabled",
+               "groupTypes"}
+_FORMS: Mapping[str, Mapping[str, re.Pattern[str]]] = {
+    "user": {"displayName": re.compile(r".+"), "mailNickname": re.compile(r"[^@\s]+"),
+             "userPrincipalName": re.compile(r"[^@\s]+@[^@\s]+"), "usageLocation": re.compile(r"[A-Za-z]{2}")},
+    "group": {"displayName": re.compile(r".{1,256}"), "description": re.compile(r".+", re.DOTALL),
+              "mailNickname": re.compile(r"""[^\x00-\x20\x7f-\U0010ffff@()\\\[\]";:.<>,]{1,64}""")}}
 _TEXTS = ("id", "displayName", "givenName", "surname", "mailNickname", "userPrincipalName", "mail", "jobTitle",
           "department", "companyName", "employeeId", "officeLocation", "mobilePhone", "city", "country", "state",
-          "postalCode", "streetAddress", "preferredLanguage", "usageLocation", "userType", "createdDateTime")
+          "postalCode", "streetAddress", "preferredLanguage", "usageLocation", "userType")
 USER = EntityType(
     "user", {**dict.fromkeys(_TEXTS, str), "accountEnabled": bool, "businessPhones": list, "otherMails": list,
-             "assignedLicenses": list},
+             "assignedLicenses": list, "createdDateTime": datetime, "signInSessionsValidFromDateTime": datetime},
     default=("businessPhones", "displayName", "givenName", "jobTitle", "mail", "mobilePhone", "officeLocation",
-             "preferredLanguage", "surname", "userPrincipalName", "id"))
+             "preferredLanguage", "surname", "userPrincipalName", "id"), advanced=True)
 GROUP = EntityType("group", {
-    "id": str, "createdDateTime": str, "description": str, "displayName": str, "groupTypes": list, "mail": str,
-    "mailEnabled": bool, "mailNickname": str, "securityEnabled": bool, "visibility": str})
+    "id": str, "createdDateTime": datetime, "description": str, "displayName": str, "groupTypes": list, "mail": str,
+    "mailEnabled": bool, "mailNickname": str, "securityEnabled": bool, "visibility": str}, advanced=True)
+LICENSE = EntityType("licenseDetails", {"id": str, "skuId": str, "skuPartNumber": str, "servicePlans": list})
 DEPARTMENTS = ("IT", "Sales", "Finance", "HR")
 """Each has a group of that name in every tenant."""
 SKU_IDS: Mapping[str, str] = {
@@ -76,10 +84,14 @@ class Directory:
     Args:
         tenant: Its id, a GUID or a domain.
         subscribed: Units bought and units in use at the start, by part number; see `SUBSCRIBED`.
+
+    Attributes:
+        reports: Its sign-ins and alerts; `reports.add_sign_in` and `reports.add_alert` make some.
     """
 
     def __init__(self, tenant: str, subscribed: Mapping[str, tuple[int, int]] = SUBSCRIBED) -> None:
         self.id = stable_id(tenant)
+        self.reports = Reports(self.id)
         self.users: dict[str, Json] = {}
         self.groups = {group["id"]: group for group in (_group(tenant, name) for name in DEPARTMENTS)}
         self.members: dict[str, list[str]] = {group_id: [] for group_id in self.groups}
@@ -106,14 +118,12 @@ class Directory:
 
     def create_user(self, given: Json) -> Json:
         """See https://learn.microsoft.com/graph/api/user-post-users."""
-        for name in ("accountEnabled", "displayName", "mailNickname", "userPrincipalName", "passwordProfile"):
-            if given.get(name) is None:
-                raise bad_request(f"A value is required for property '{name}' of resource 'User'.")
-        self._check(given)
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        _require("User", given, "accountEnabled", "displayName", "mailNickname", "userPrincipalName", "passwordProfile")
+        self._check_user(given)
+        now = _now()
         empty: Json = {name: [] if kind is list else None for name, kind in USER.properties.items()}
         user = {**empty, **given, "id": str(uuid.uuid4()), "createdDateTime": now,
-                "userType": given.get("userType") or "Member"}
+                "signInSessionsValidFromDateTime": now, "userType": given.get("userType") or "Member"}
         user.pop("passwordProfile")
         self.users[user["id"]] = user
         return user
@@ -121,8 +131,27 @@ class Directory:
     def update_user(self, name: str, given: Json) -> None:
         """See https://learn.microsoft.com/graph/api/user-update."""
         user = self.user(name)
-        self._check(given, known=user)
+        self._check_user(given, known=user)
         user.update({name: value for name, value in given.items() if name != "passwordProfile"})
+
+    def delete_user(self, name: str) -> None:
+        """See https://learn.microsoft.com/graph/api/user-delete. The licences are free again, the memberships end."""
+        user = self.users.pop(self.user(name)["id"])
+        for assigned in user["assignedLicenses"]:
+            self.skus[assigned["skuId"]]["consumedUnits"] -= 1
+        for members in self.members.values():
+            if user["id"] in members:
+                members.remove(user["id"])
+
+    def revoke_sessions(self, name: str) -> None:
+        """See https://learn.microsoft.com/graph/api/user-revokesigninsessions."""
+        self.user(name)["signInSessionsValidFromDateTime"] = _now()
+
+    def license_details(self, name: str) -> list[Json]:
+        """See https://learn.microsoft.com/graph/api/user-list-licensedetails."""
+        skus = [self.skus[assigned["skuId"]] for assigned in self.user(name)["assignedLicenses"]]
+        return [{"id": _license_id(self.id, sku["skuId"]), "skuId": sku["skuId"], "skuPartNumber": sku["skuPartNumber"],
+                 "servicePlans": sku["servicePlans"]} for sku in skus]
 
     def assign_license(self, name: str, add: list[Json], remove: list[str]) -> Json:
         """See https://learn.microsoft.com/graph/api/user-assignlicense. All of it happens, or nothing."""
@@ -146,6 +175,23 @@ class Directory:
         user["assignedLicenses"] = list(has.values())
         return user
 
+    def create_group(self, given: Json) -> Json:
+        """See https://learn.microsoft.com/graph/api/group-post-groups."""
+        _require("Group", given, "displayName", "mailEnabled", "mailNickname", "securityEnabled")
+        _check(GROUP, given)
+        unified = "Unified" in given.get("groupTypes", [])
+        if given["mailEnabled"] and not unified:
+            raise bad_request("The service does not currently support writes of mail-enabled groups. Please ensure that the "
+                              "mail-enablement property is unset and the security-enablement property is set.")
+        if unified and any(group["groupTypes"] and group["mailNickname"] == given["mailNickname"]
+                           for group in self.groups.values()):
+            raise _conflict("mailNickname")
+        group: Json = {**dict.fromkeys(GROUP.properties), "groupTypes": [], **given, "id": str(uuid.uuid4()),
+                       "createdDateTime": _now(),
+                       "mail": f"{given['mailNickname']}@{self.id}.onmicrosoft.com" if unified else None}
+        self.groups[group["id"]], self.members[group["id"]] = group, []
+        return group
+
     def add_member(self, group_id: str, user_id: str) -> None:
         """See https://learn.microsoft.com/graph/api/group-post-members."""
         group = self.group(group_id)
@@ -156,35 +202,56 @@ class Directory:
                               "'members'.")
         self.members[group["id"]].append(user_id)
 
+    def remove_member(self, group_id: str, user_id: str) -> None:
+        """See https://learn.microsoft.com/graph/api/group-delete-members."""
+        members = self.members[self.group(group_id)["id"]]
+        if user_id not in members:
+            raise not_found(group_id)  # Graph names the group, also where it is the member that is missing
+        members.remove(user_id)
+
     def _by_principal_name(self, name: str) -> Json | None:
         return next((user for user in self.users.values()
                      if user["userPrincipalName"].casefold() == name.casefold()), None)
 
-    def _check(self, given: Json, known: Json | None = None) -> None:
-        """Refuse properties that there are not, that are read-only, or that cannot have such a value."""
-        for name, value in given.items():
-            if name == "passwordProfile":
-                _check_password(value)
-            elif name not in USER.properties:
-                raise bad_request(f"The property '{name}' does not exist on type 'microsoft.graph.user'. Make sure to "
-                                  "only use property names that are defined by the type.")
-            elif name in _READ_ONLY:
-                raise bad_request(f"Property '{name}' is read-only and cannot be set.")
-            elif not _is_valid(name, value):
-                raise bad_request(f"Invalid value specified for property '{name}' of resource 'User'.")
+    def _check_user(self, given: Json, known: Json | None = None) -> None:
+        """Refuse properties that a user cannot have, and a name that is another's."""
+        if "passwordProfile" in given:
+            _check_password(given["passwordProfile"])
+        _check(USER, {name: value for name, value in given.items() if name != "passwordProfile"})
         same = self._by_principal_name(given.get("userPrincipalName", ""))
         if same is not None and same is not known:
-            message = "Another object with the same value for property userPrincipalName already exists."
-            raise bad_request(message, details=[
-                {"code": "ObjectConflict", "message": message, "target": "userPrincipalName"}])
+            raise _conflict("userPrincipalName")
 
 
-def _is_valid(name: str, value: Any) -> bool:
+def _require(resource: str, given: Json, *names: str) -> None:
+    for name in names:
+        if given.get(name) is None:
+            raise bad_request(f"A value is required for property '{name}' of resource '{resource}'.")
+
+
+def _check(entity: EntityType, given: Json) -> None:
+    """Refuse properties that there are not, that are read-only, or that cannot have such a value."""
+    for name, value in given.items():
+        if name not in entity.properties:
+            raise bad_request(f"The property '{name}' does not exist on type 'microsoft.graph.{entity.name}'. Make sure to "
+                              "only use property names that are defined by the type.")
+        if name in _READ_ONLY[entity.name]:
+            raise bad_request(f"Property '{name}' is read-only and cannot be set.")
+        if not _is_valid(entity, name, value):
+            raise bad_request(f"Invalid value specified for property '{name}' of resource '{entity.name.title()}'.")
+
+
+def _is_valid(entity: EntityType, name: str, value: Any) -> bool:
     if value is None:
         return name not in _NEVER_NULL
-    form = _FORMS.get(name)
-    of_its_type = isinstance(value, USER.properties[name])
+    form = _FORMS[entity.name].get(name)
+    of_its_type = isinstance(value, entity.properties[name])
     return of_its_type and (form is None or form.fullmatch(value) is not None)
+
+
+def _conflict(name: str) -> Refusal:
+    message = f"Another object with the same value for property {name} already exists."
+    return bad_request(message, details=[{"code": "ObjectConflict", "message": message, "target": name}])
 
 
 def _check_password(profile: Any) -> None:
@@ -211,3 +278,12 @@ def _sku(tenant_guid: str, part: str, enabled: int, consumed: int) -> Json:
             "consumedUnits": consumed, "id": f"{tenant_guid}_{SKU_IDS[part]}", "skuId": SKU_IDS[part],
             "skuPartNumber": part, "prepaidUnits": {"enabled": enabled, "suspended": 0, "warning": 0, "lockedOut": 0},
             "servicePlans": plans, "subscriptionIds": [stable_id(tenant_guid, "subscription", part)]}
+
+
+def _license_id(tenant_guid: str, sku_id: str) -> str:
+    both = uuid.UUID(tenant_guid).bytes_le + uuid.UUID(sku_id).bytes_le
+    return base64.urlsafe_b64encode(both).decode().rstrip("=")
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

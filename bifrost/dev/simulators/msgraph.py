@@ -4,16 +4,21 @@ What is simulated, after Microsoft's public documentation:
 
 - `POST /{tenant}/oauth2/v2.0/token`: https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow,
   errors: https://learn.microsoft.com/entra/identity-platform/reference-error-codes
-- `/v1.0/users`: https://learn.microsoft.com/graph/api/user-post-users, user-list, user-get, user-update, user-assignlicense
-- `/v1.0/groups`: https://learn.microsoft.com/graph/api/group-list, group-get, group-list-members, group-post-members
+- `/v1.0/users`: https://learn.microsoft.com/graph/api/user-post-users, user-list, user-get, user-update, user-delete,
+  user-assignlicense, user-list-licensedetails, user-revokesigninsessions
+- `/v1.0/groups`: https://learn.microsoft.com/graph/api/group-post-groups, group-list, group-get, group-list-members,
+  group-post-members, group-delete-members
+- `GET /v1.0/auditLogs/signIns`: https://learn.microsoft.com/graph/api/signin-list
+- `GET /v1.0/security/alerts_v2`: https://learn.microsoft.com/graph/api/security-list-alerts_v2
 - `GET /v1.0/subscribedSkus`: https://learn.microsoft.com/graph/api/subscribedsku-list
 - `GET /v1.0/organization`: https://learn.microsoft.com/graph/api/organization-list
 - errors: https://learn.microsoft.com/graph/errors, throttling: https://learn.microsoft.com/graph/throttling
 
 Every tenant has a directory of its own; the token tells the tenant. Known differences: the real Graph ignores the
 `Idempotency-Key` header (`idempotent=False` does the same); it makes new objects visible only after a moment, here they
-are at once; permissions, domains and $orderby, $search, $expand and $count are not simulated; where Microsoft does not
-document the sentence of an error, its code and status are right and the sentence may differ.
+are at once; permissions, domains, deleted items, the licences that reports need, and $orderby, $search, $expand, $skip and
+$count are not simulated; where Microsoft does not document the sentence of an error, its code and status are right and the
+sentence may differ.
 """
 
 from __future__ import annotations
@@ -34,7 +39,8 @@ from starlette.routing import Route
 
 from bifrost.dev.simulators import odata
 from bifrost.dev.simulators.base import Refusal, Simulator
-from bifrost.dev.simulators.graph_directory import GROUP, SUBSCRIBED, USER, Directory, Json, bad_request
+from bifrost.dev.simulators.graph_directory import GROUP, LICENSE, SUBSCRIBED, USER, Directory, Json, bad_request
+from bifrost.dev.simulators.graph_reports import ALERT, SIGN_IN
 
 TOKEN_SECONDS = 3599
 """How long a token is valid, unless said otherwise."""
@@ -88,16 +94,28 @@ class GraphSimulator(Simulator):
             Route("/{tenant}/oauth2/v2.0/token", self._token, methods=["POST"]),
             Route("/v1.0/users", self._list_users, methods=["GET"]),
             Route("/v1.0/users", self._create_user, methods=["POST"]),
-            Route("/v1.0/users/{user}", self._get_user, methods=["GET"]),
-            Route("/v1.0/users('{user}')", self._get_user, methods=["GET"]),  # for names that begin with $
-            Route("/v1.0/users/{user}", self._update_user, methods=["PATCH"]),
-            Route("/v1.0/users/{user}/assignLicense", self._assign_license, methods=["POST"]),
+            *self._user_routes("/v1.0/users/{user}"),
+            *self._user_routes("/v1.0/users('{user}')"),  # for names that begin with $
+            Route("/v1.0/groups", self._create_group, methods=["POST"]),
             Route("/v1.0/groups", self._list_groups, methods=["GET"]),
             Route("/v1.0/groups/{group}", self._get_group, methods=["GET"]),
             Route("/v1.0/groups/{group}/members", self._list_members, methods=["GET"]),
             Route("/v1.0/groups/{group}/members/$ref", self._add_member, methods=["POST"]),
+            Route("/v1.0/groups/{group}/members/{member}/$ref", self._remove_member, methods=["DELETE"]),
+            Route("/v1.0/auditLogs/signIns", self._list_sign_ins, methods=["GET"]),
+            Route("/v1.0/security/alerts_v2", self._list_alerts, methods=["GET"]),
             Route("/v1.0/subscribedSkus", self._list_skus, methods=["GET"]),
             Route("/v1.0/organization", self._organization, methods=["GET"]),
+        ]
+
+    def _user_routes(self, user: str) -> list[Route]:
+        return [
+            Route(user, self._get_user, methods=["GET"]),
+            Route(user, self._update_user, methods=["PATCH"]),
+            Route(user, self._delete_user, methods=["DELETE"]),
+            Route(f"{user}/assignLicense", self._assign_license, methods=["POST"]),
+            Route(f"{user}/licenseDetails", self._list_licenses, methods=["GET"]),
+            Route(f"{user}/revokeSignInSessions", self._revoke_sessions, methods=["POST"]),
         ]
 
     def tenant_of(self, request: Request) -> str | None:
@@ -192,6 +210,20 @@ class GraphSimulator(Simulator):
         directory.update_user(request.path_params["user"], await _object(request))
         return Response(status_code=204)
 
+    async def _delete_user(self, request: Request) -> Response:
+        self._authorized(request).delete_user(request.path_params["user"])
+        return Response(status_code=204)
+
+    async def _revoke_sessions(self, request: Request) -> Response:
+        self._authorized(request).revoke_sessions(request.path_params["user"])
+        return _json({"@odata.context": _context(request, "Edm.Boolean"), "value": True})
+
+    async def _list_licenses(self, request: Request) -> Response:
+        directory = self._authorized(request)
+        user = directory.user(request.path_params["user"])
+        context = _context(request, f"users('{user['id']}')/licenseDetails")
+        return _json(odata.page(request, directory.license_details(user["id"]), LICENSE, context))
+
     async def _assign_license(self, request: Request) -> Response:
         directory = self._authorized(request)
         given = await _object(request)
@@ -208,6 +240,11 @@ class GraphSimulator(Simulator):
         groups = list(self._authorized(request).groups.values())
         return _json(odata.page(request, groups, GROUP, _context(request, "groups")))
 
+    async def _create_group(self, request: Request) -> Response:
+        group = self._authorized(request).create_group(await _object(request))
+        location = f"{request.base_url}v1.0/groups/{group['id']}"
+        return _json(_entity(request, "groups", odata.select(group, GROUP, None)), 201, {"Location": location})
+
     async def _get_group(self, request: Request) -> Response:
         group = self._authorized(request).group(request.path_params["group"])
         wanted = request.query_params.get("$select")
@@ -217,7 +254,8 @@ class GraphSimulator(Simulator):
         directory = self._authorized(request)
         group = directory.group(request.path_params["group"])
         members = [directory.users[user_id] for user_id in directory.members[group["id"]]]
-        return _json(odata.page(request, members, USER, _context(request, "directoryObjects")))
+        answer = odata.page(request, members, USER, _context(request, "directoryObjects"))
+        return _json({**answer, "value": [{"@odata.type": "#microsoft.graph.user", **one} for one in answer["value"]]})
 
     async def _add_member(self, request: Request) -> Response:
         directory = self._authorized(request)
@@ -227,6 +265,18 @@ class GraphSimulator(Simulator):
                               ".../v1.0/directoryObjects/{id}.")
         directory.add_member(request.path_params["group"], reference[1])
         return Response(status_code=204)
+
+    async def _remove_member(self, request: Request) -> Response:
+        self._authorized(request).remove_member(request.path_params["group"], request.path_params["member"])
+        return Response(status_code=204)
+
+    async def _list_sign_ins(self, request: Request) -> Response:
+        sign_ins = self._authorized(request).reports.sign_ins
+        return _json(odata.page(request, sign_ins, SIGN_IN, _context(request, "auditLogs/signIns")))
+
+    async def _list_alerts(self, request: Request) -> Response:
+        alerts = self._authorized(request).reports.alerts
+        return _json(odata.page(request, alerts, ALERT, _context(request, "security/alerts_v2")))
 
     async def _list_skus(self, request: Request) -> Response:
         skus = list(self._authorized(request).skus.values())
@@ -250,6 +300,7 @@ async def _object(request: Request) -> Json:
     if not isinstance(given, dict):
         raise Refusal(400, "BadRequest", "Unable to read JSON request payload. Please ensure Content-Type header is set "
                                          "and payload is of valid JSON format.")
+    given.pop("@odata.type", None)  # Microsoft's own clients send it
     return given
 
 

@@ -46,6 +46,9 @@ async def test_only_what_is_needed_is_made_up() -> None:
     assert set(await samples.seed(_organizations({"msgraph": GRAPH}), MemorySecrets({}))) == {("org1", "graph_secret")}
     halo = _organizations({"halopsa": {**HALO, "client_secret": {"secret_ref": "own"}}}, {}, everywhere={"halopsa": HALO})
     assert set(await samples.seed(halo, MemorySecrets({}))) == {("org1", "own"), ("org2", "halo_secret")}
+    graph = _organizations({"msgraph": {"tenant_id": "own"}}, {"msgraph": "none"}, everywhere={"msgraph": GRAPH})
+    made = await samples.seed(graph, MemorySecrets({}))
+    assert samples.accounts(graph, made).graph == {"own": made["org1", "graph_secret"], "tenant2": made["org2", "graph_secret"]}
 
 
 def test_accounts_tell_organizations_apart() -> None:

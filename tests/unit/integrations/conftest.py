@@ -80,9 +80,9 @@ class World:
         self.configure(**config)
         self.pool = live_pool(lambda: self.classes, self._now(), self.secrets)
 
-    def configure(self, **config: Any) -> None:
+    def configure(self, *, tenant_id: str = "acme", **config: Any) -> None:
         self.organizations = MemoryOrganizations(
-            [Organization("acme", "Acme Ltd", tenant_id="acme", config=config), Organization("bolt", "Bolt Ltd")],
+            [Organization("acme", "Acme Ltd", tenant_id=tenant_id, config=config), Organization("bolt", "Bolt Ltd")],
             {"support_email": "help@msp.example"})
 
     def _now(self) -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 from bifrost import redaction
 from bifrost.errors import ConfigurationError, IntegrationError, NotFoundError, ValidationError
-from bifrost.integrations import msgraph
+from bifrost.integrations import msgraph, msgraph_wire
 from bifrost.record import Page, Record
 
 from .conftest import GRAPH_SECRET, msgraph_config
@@ -25,6 +25,25 @@ def ms(acme):
     return acme.pool.of("acme", "msgraph")
 
 
+class Context:
+    """An organization, or rather what the integration asks of its context."""
+
+    org, org_id = None, "acme"
+
+    def __init__(self, tenant_id="acme", **config):
+        self.tenant_id = tenant_id
+        self.config = {"client_id": "app", "client_secret": {"secret_ref": "msgraph_client_secret"}, **config}
+
+    def get_config(self, key, default=None):
+        return {"msgraph": self.config}.get(key, default)
+
+    async def get_secret(self, name):
+        return GRAPH_SECRET
+
+    def _track_integration_call(self, **call):
+        pass
+
+
 async def answered(handler, call):
     """What `call` makes of a Graph that answers as `handler` does: for answers that the simulator does not give."""
     def respond(request):
@@ -32,19 +51,7 @@ async def answered(handler, call):
             return httpx.Response(200, json={"access_token": "odd-graph-token"})
         return handler(request)
 
-    class Context:
-        tenant_id = org_id = "acme"
-
-        def get_config(self, key, default=None):
-            return {"msgraph": msgraph_config("https://graph.example")}.get(key, default)
-
-        async def get_secret(self, name):
-            return GRAPH_SECRET
-
-        def _track_integration_call(self, **call):
-            pass
-
-    client = msgraph.MSGraphIntegration(Context())
+    client = msgraph.MSGraphIntegration(Context(base_url="https://graph.example"))
     client.http.transport = httpx.MockTransport(respond)
     await client.authenticate()
     try:
@@ -103,7 +110,7 @@ async def test_nobody_learns_the_initial_password(acme, monkeypatch):
 
 def test_initial_passwords_are_strong_and_differ():
     """An initial password is long, of all four kinds of characters, and never twice the same."""
-    made = {msgraph._initial_password() for _ in range(50)}
+    made = {msgraph_wire.initial_password() for _ in range(50)}
     assert len(made) == 50
     for password in made:
         assert len(password) == 24
@@ -224,6 +231,35 @@ async def test_update_user(ms, graph):
     assert graph.directory("acme").users[made["id"]]["jobTitle"] == "Countess"
 
 
+async def test_a_user_is_disabled_signed_out_and_enabled(ms, graph):
+    """Disabling, revoking and enabling act on the user, by id or name, and may be repeated."""
+    made = await ms.create_user("ada@acme.example", "Ada")
+    kept = graph.directory("acme").users[made["id"]]
+    kept["signInSessionsValidFromDateTime"] = before = "2020-01-01T00:00:00Z"
+    for _ in range(2):
+        assert await ms.disable_user(made["id"]) == {"success": True, "id": made["id"]}
+        assert (await ms.revoke_sign_in_sessions(id="ada@acme.example")).success
+    assert (kept["accountEnabled"], kept["signInSessionsValidFromDateTime"] > before) == (False, True)
+    await ms.enable_user(id="ada@acme.example")
+    assert kept["accountEnabled"] is True
+
+
+async def test_a_user_is_deleted_once(ms, graph, calling):
+    """Nobody to delete is an error at a first attempt, and at a retry the earlier attempt's work; else it is an error."""
+    made = await ms.create_user("ada@acme.example", "Ada")
+    assert await ms.delete_user(made["id"]) == {"success": True, "id": made["id"]}
+    assert graph.directory("acme").users == {}
+    calling(attempt=1)
+    with pytest.raises(IntegrationError) as caught:
+        await ms.delete_user(made["id"])
+    assert caught.value.status_code == 404
+    calling(attempt=2)
+    assert (await ms.delete_user(made["id"])).success
+    await graph.control.fail("DELETE", "/v1.0/users", status=403)
+    with pytest.raises(IntegrationError, match="Insufficient privileges"):
+        await ms.delete_user(made["id"])
+
+
 @pytest.mark.parametrize("sku", ["ENTERPRISEPACK", "enterprisepack", E3, E3.upper()])
 async def test_a_license_by_id_or_part_number(ms, graph, sku):
     """A licence is named by its GUID or its part number, in any case; assigning it again changes nothing."""
@@ -244,6 +280,22 @@ async def test_a_license_that_there_is_not(ms):
     assert caught.value.status_code == 400
 
 
+async def test_a_license_is_taken_away(ms, graph):
+    """A licence is removed by id or part number, a licence that is not there is no error, and one that never was is."""
+    made = await ms.create_user("ada@acme.example", "Ada")
+    for sku in ("enterprisepack", E3):
+        await ms.assign_license(made["id"], sku)
+        [held] = await ms.get_user_licenses(made["id"])
+        assert (held.sku_id, held.sku_part_number) == (E3, "ENTERPRISEPACK")
+        for _ in range(2):
+            assert (await ms.remove_license(user_id="ada@acme.example", sku=sku)).id == made["id"]
+        assert len(await ms.get_user_licenses(id=made["id"])) == 0
+    with pytest.raises(NotFoundError, match="Did you mean 'ENTERPRISEPACK'"):
+        await ms.remove_license(made["id"], "ENTERPRISEPAK")
+    with pytest.raises(IntegrationError, match="does not correspond to a valid company License"):
+        await ms.remove_license(made["id"], "00000000-0000-0000-0000-000000000001")
+
+
 async def test_groups(ms, graph):
     """Groups are found by filter and by name, quotes included; a member twice is no error, an unknown group is."""
     made = await ms.create_user("ada@acme.example", "Ada")
@@ -257,6 +309,73 @@ async def test_groups(ms, graph):
     with pytest.raises(IntegrationError) as caught:
         await ms.add_user_to_group(made["id"], "nowhere")
     assert caught.value.status_code == 404
+
+
+async def test_members_come_and_go(ms):
+    """Members are listed with their types, to the last page or to `top`; removing who is none is no error, and removing
+    nobody, or from nowhere, is.
+    """
+    users = [await ms.create_user(f"user{n}@acme.example", f"User {n}") for n in range(3)]
+    group = await ms.get_group_by_name("IT")
+    for user in users:
+        await ms.add_user_to_group(user["id"], group["id"])
+    members = await ms.get_group_members(group["id"], select=["displayName"])
+    assert [(one.display_name, one["@odata.type"]) for one in members] == [
+        (f"User {n}", "#microsoft.graph.user") for n in range(3)]
+    assert len(await ms.get_group_members(group_id=group["id"], top=2)) == 2
+    for _ in range(2):
+        assert await ms.remove_user_from_group(users[0]["id"], group["id"]) == {
+            "success": True, "user_id": users[0]["id"], "group_id": group["id"]}
+    assert [one.id for one in await ms.get_group_members(group["id"])] == [user["id"] for user in users[1:]]
+    for user_id, group_id in ((users[1]["id"], "nowhere"), (E3, group["id"]), ("user1@acme.example", group["id"])):
+        with pytest.raises(IntegrationError) as caught:
+            await ms.remove_user_from_group(user_id, group_id)
+        assert caught.value.status_code == 404
+    assert len(await ms.get_group_members(group["id"])) == 2
+
+
+async def test_a_group_is_created_once(ms, graph, calling):
+    """A call makes one group however many attempts it takes, and another call another, also of the same name."""
+    await graph.control.fail("POST", "/v1.0/groups", drop=True, after=True)
+    calling(attempt=1, idempotency_key="one")
+    with pytest.raises(IntegrationError, match="could not be reached"):
+        await ms.create_group("Bob's friends", "Those who like Bob")
+    calling(attempt=2, idempotency_key="one")
+    first = await ms.create_group("Bob's friends", "Those who like Bob")
+    calling(attempt=2, idempotency_key="two")
+    second = await ms.create_group(name="Bob's friends", description="Those who like Bob")
+    made = [group for group in await ms.get_groups() if group.display_name == "Bob's friends"]
+    assert [group.id for group in made] == [first["id"], second["id"]]
+    assert (first.description, first.security_enabled, first.mail_enabled) == ("Those who like Bob", True, False)
+
+
+async def test_a_microsoft_365_group(ms):
+    """A unified group has mail at its nickname, and a nickname that another has is Graph's refusal; a name is needed."""
+    group = await ms.create_group("Crew", mail_nickname="crew", group_types=["Unified"], visibility="Private")
+    assert (group.mail.partition("@")[0], group.mail_enabled, group.security_enabled, group.visibility) == (
+        "crew", True, False, "Private")
+    with pytest.raises(IntegrationError, match="same value for property mailNickname"):
+        await ms.create_group("Another crew", mail_nickname="crew", group_types=["Unified"])
+    with pytest.raises(ValidationError, match="needs a name"):
+        await ms.create_group("")
+
+
+async def test_sign_ins_and_alerts(ms, graph):
+    """Both are newest first, chosen by `filter`, bounded by `top`, and `top` is at least 1."""
+    user, reports = await ms.create_user("ada@acme.example", "Ada"), graph.directory("acme").reports
+    for day in (1, 2, 3):
+        at = f"2026-11-0{day}T08:00:00Z"
+        reports.add_sign_in(user, createdDateTime=at, status={"errorCode": 50126 if day == 2 else 0})
+        reports.add_alert(f"Alert {day}", createdDateTime=at, severity="high" if day == 1 else "low")
+    assert [one.created_date_time[8:10] for one in await ms.get_sign_ins()] == ["03", "02", "01"]
+    [failed] = await ms.get_sign_ins("createdDateTime ge 2026-11-02T00:00:00Z and status/errorCode ne 0")
+    assert (failed.user_id, failed.status.error_code) == (user["id"], 50126)
+    assert len(await ms.get_sign_ins(top=2)) == 2
+    assert [one.title for one in await ms.get_security_alerts(top=2)] == ["Alert 3", "Alert 2"]
+    assert [one.title for one in (await ms.get_security_alerts(filter="severity eq 'high'")).value] == ["Alert 1"]
+    for refused in (ms.get_sign_ins(top=0), ms.get_security_alerts(top=0), ms.get_group_members("any", top=0)):
+        with pytest.raises(ValidationError, match="top must be at least 1"):
+            await refused
 
 
 async def test_licenses_read_as_the_guide_reads_them(ms):
@@ -275,7 +394,7 @@ async def test_an_expired_token_is_replaced_without_notice(ms, graph):
 
 
 @pytest.mark.parametrize(("config", "message"), [
-    ({}, "Organization 'acme' has no configuration 'msgraph'; it takes client_id, client_secret"),
+    ({}, "Organization 'acme': the configuration 'msgraph' lacks client_id, client_secret"),
     ({"msgraph": {"client_id": "app"}}, "Organization 'acme': the configuration 'msgraph' lacks client_secret"),
     ({"msgraph": {"client_id": "app", "client_secret": "plain"}}, "'msgraph.client_secret' must refer to a secret"),
 ])
@@ -284,12 +403,6 @@ async def test_what_is_missing_in_the_configuration(world, config, message):
     world.configure(**config)
     with pytest.raises(ConfigurationError, match=message):
         await world.pool.of("acme", "msgraph").get_groups()
-
-
-async def test_a_tenant_is_needed(world):
-    """An organization without a tenant needs one in the configuration."""
-    with pytest.raises(ConfigurationError, match="Organization 'bolt' has no configuration 'msgraph'; it takes tenant_id,"):
-        await world.pool.of("bolt", "msgraph").get_groups()
 
 
 async def test_a_wrong_secret_is_entras_refusal(acme, ms):
@@ -310,21 +423,8 @@ async def test_an_answer_that_is_no_object_is_an_error(answer):
 
 def test_real_addresses_are_the_defaults():
     """Without URLs in the configuration, Microsoft's own are meant."""
-    class Context:
-        tenant_id = "t/../x"
-        org_id = "acme"
-
-        def get_config(self, key, default=None):
-            return {"msgraph": {"client_id": "app", "client_secret": {"secret_ref": "s"}}}.get(key, default)
-
-        async def get_secret(self, name):
-            return "default-secret"
-
-        def _track_integration_call(self, **call):
-            pass
-
     seen = []
-    client = msgraph.MSGraphIntegration(Context())
+    client = msgraph.MSGraphIntegration(Context(tenant_id="t/../x"))
     client.http.transport = httpx.MockTransport(
         lambda request: seen.append(str(request.url)) or httpx.Response(200, json={"access_token": "default-token"}))
     asyncio.run(client.authenticate())

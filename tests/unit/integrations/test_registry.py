@@ -169,6 +169,14 @@ async def test_a_changed_configuration_is_a_new_login(crm_world):
     assert [event[0] for event in Crm.made[0].events] == ["login", "find", "login", "find", "find"]
 
 
+async def test_a_tenant_that_has_moved_is_a_new_login(crm_world):
+    """The organization's tenant stands beside its configuration."""
+    await call(crm_world, "find", "a")
+    crm_world.configure(tenant_id="another-tenant")
+    await call(crm_world, "find", "b")
+    assert [event[0] for event in Crm.made[0].events] == ["login", "find", "login", "find"]
+
+
 async def test_a_reloaded_class_replaces_its_client_after_the_calls_that_use_it(crm_world):
     """A new class object takes the next call; the old client is closed when its last call has ended."""
     await call(crm_world, "find", "warm")

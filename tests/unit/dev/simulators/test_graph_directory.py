@@ -217,7 +217,7 @@ async def test_a_wrong_membership_is_refused(graph, create):
 
 
 async def test_a_member_is_removed_once(graph, graph_server, create):
-    """Removing a member answers 204 and leaves the user; Graph's 404 names the group, also where only the member is not there."""
+    """Removing a member answers 204 and leaves the user; the 404 names the group, also where it is the member that is missing."""
     user_id = await create()
     group = (await graph.get("/v1.0/groups")).json()["value"][0]["id"]
     await graph.post(f"/v1.0/groups/{group}/members/$ref",
