@@ -11,7 +11,7 @@ demo: .venv/product
 
 test: check
 	@rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal  # twice the servers, half the time
 
 check: .venv/installed
 	$(BIN)/ruff check .

@@ -223,7 +223,7 @@ async def test_executions_are_listed(shell: Shell, worker: Any) -> None:
     table = await shell("executions", "list", "--workflow", "create_user_sync")
     assert "EXECUTION" in table.out
     assert "listed" in table.out
-    assert "No executions." in (await shell("executions", "list", "--workflow", "nothing")).out
+    assert "No executions." in (await shell("executions", "list", "--workflow", "never_run")).out
 
 
 async def test_workflows_are_listed_and_shown(shell: Shell) -> None:

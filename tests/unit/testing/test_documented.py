@@ -9,9 +9,19 @@ from pathlib import Path
 
 README = Path(__file__).parents[3] / "workspace" / "README.md"
 
+OTHERS = """
+from workspace.integrations.billing import Billing
+from workspace.utils.reports import read_report
+
+async def test_the_other_blocks(bifrost_context, tmp_path):
+    (tmp_path / "report").write_text("fine")
+    assert await read_report(str(tmp_path / "report")) == "fine"
+    assert bifrost_context.integration("billing").real is Billing
+"""
+
 
 def test_the_documented_tests_pass(tmp_path):
-    """Each block of Python under "A test" passes against the workflow under "A workflow", as it stands there."""
+    """Each block of Python under "A test" passes against the workflow under "A workflow", as it stands there; the other blocks load."""
     blocks = {section.partition("\n")[0]: re.findall(r"```python\n(.*?)```", section, re.DOTALL)
               for section in README.read_text().split("\n## ")}
     [workflow], tests = blocks["A workflow"], blocks["A test"]
@@ -19,8 +29,12 @@ def test_the_documented_tests_pass(tmp_path):
     (folder / "tests").mkdir(parents=True)
     (folder / "workflow.py").write_text(workflow)
     (folder / "tests" / "test_workflow.py").write_text("\n\n".join(tests))
+    for path, [block] in (("integrations/billing.py", blocks["An integration"]), ("utils/reports.py", blocks["An activity"])):
+        (tmp_path / "workspace" / path).parent.mkdir()
+        (tmp_path / "workspace" / path).write_text(block)
+    (folder / "tests" / "test_others.py").write_text(OTHERS)
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
     ended = subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=tmp_path, capture_output=True, text=True,
                            timeout=100, check=False)
     assert ended.returncode == 0, ended.stdout
-    assert f"{sum(block.count('async def test_') for block in tests)} passed" in ended.stdout
+    assert f"{sum(block.count('async def test_') for block in tests) + 1} passed" in ended.stdout
