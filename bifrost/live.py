@@ -7,19 +7,29 @@ single call it takes from `current_call`; organization and configuration it take
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import structlog
 
 from bifrost.context import OrganizationContext, sanitize
-from bifrost.errors import WorkflowException
+from bifrost.errors import ConfigurationError, WorkflowException
 from bifrost.integrations.call import NO_CALL, Call, current_call
-from bifrost.integrations.oauth import ClientCredentials, referenced_secret, required
+from bifrost.integrations.oauth import (
+    ClientCredentials,
+    RefreshToken,
+    TokenEndpoint,
+    reference,
+    referenced_secret,
+    required,
+)
 from bifrost.integrations.registry import Classes, ClientPool, LiveIntegration
 from bifrost.models import Caller, OAuthCredentials, Organization
 from bifrost.organizations.base import OrganizationStore
 from bifrost.secrets.base import SecretStore
+from bifrost.secrets.rotating import RotatingSecrets
 
 __all__ = ["Call", "LiveContext", "current_call", "live_pool"]
 
@@ -35,14 +45,15 @@ class LiveContext(OrganizationContext):
         NotFoundError: from whatever needs the organization, when the store no longer has it.
     """
 
-    def __init__(self, org_id: str | None, organizations: OrganizationStore, secrets: SecretStore,
+    def __init__(self, org_id: str | None, organizations: OrganizationStore, secrets: SecretStore, rotating: RotatingSecrets,
                  pool: ClientPool) -> None:
         # Not the base's: what that keeps on the object comes from the store and from the current call here.
         self._org_id = org_id
         self._organizations = organizations
         self._secrets = secrets
+        self._rotating = rotating
         self._pool = pool
-        self._connections: dict[str, tuple[tuple[str, ...], ClientCredentials]] = {}
+        self._connections: dict[str, tuple[tuple[str | None, ...], TokenEndpoint]] = {}
         self._variables_outside_calls: dict[str, Any] = {}
 
     @property
@@ -63,6 +74,11 @@ class LiveContext(OrganizationContext):
     def execution_id(self) -> str:  # type: ignore[override]  # the same
         """The execution that makes the current call; empty outside a call."""
         return current_call.get().execution_id
+
+    @property
+    def scheduled_at(self) -> datetime | None:  # type: ignore[override]  # the same
+        """The time that the execution that makes the current call was started for."""
+        return current_call.get().scheduled_at
 
     @property
     def _scopes(self) -> list[Mapping[str, Any]]:  # type: ignore[override]  # the same
@@ -95,17 +111,40 @@ class LiveContext(OrganizationContext):
     async def get_oauth_connection(self, name: str) -> OAuthCredentials:
         """A token for the configuration entry `name`: `{token_url, client_id, client_secret: {secret_ref}, scope}`.
 
+        With `refresh_token: {secret_ref}` it is one on behalf of whoever authorised that, and a public client may have no
+        `client_secret`. `{tenant_id}` in the `token_url` is the organization's, so that one entry in the GLOBAL scope serves
+        every tenant, each with a token of its own.
+
         Raises:
             ConfigurationError: the entry or its secret is missing or incomplete.
-            IntegrationError: the token endpoint refused or could not be reached.
+            IntegrationError: the token endpoint refused or could not be reached, or a new refresh token could not be stored.
         """
-        entry = required(self, name, ("token_url", "client_id", "client_secret"))
-        secret = await referenced_secret(self, name, entry)
-        identity = (str(entry["token_url"]), str(entry["client_id"]), secret, str(entry.get("scope") or ""))
+        written = self.get_config(name)
+        refreshed = isinstance(written, Mapping) and "refresh_token" in written
+        entry = required(self, name, ("token_url", "client_id", "refresh_token" if refreshed else "client_secret"))
+        stored = reference(name, entry, "refresh_token") if refreshed else None
+        secret = await referenced_secret(self, name, entry) if "client_secret" in entry else None
+        client = self._token_url(name, str(entry["token_url"])), str(entry["client_id"]), secret, str(entry.get("scope") or "")
         known = self._connections.get(name)
-        if known is None or known[0] != identity:
-            known = self._connections[name] = (identity, ClientCredentials(*identity, name=name))
+        if known is None or known[0] != (*client, stored):
+            source = (RefreshToken(partial(self._rotating.find, self._org_id, stored), *client, name=name) if stored else
+                      ClientCredentials(*client, name=name))
+            known = self._connections[name] = ((*client, stored), source)
         return await known[1].credentials()
+
+    def _token_url(self, name: str, url: str) -> str:
+        if "{tenant_id}" not in url:
+            return url
+        if not self.tenant_id:
+            raise ConfigurationError(f"The token_url of the configuration '{name}' takes the organization's tenant_id, and "
+                                     f"{f'{self._org_id!r} has none' if self._org_id else 'there is no organization here'}",
+                                     config_key=f"{name}.token_url", org_id=self._org_id)
+        return url.replace("{tenant_id}", quote(self.tenant_id, safe=""))
+
+    def _token_refused(self, access_token: str) -> None:
+        """Told by `self.http` of a token that was answered with 401: the next look at its connection fetches another."""
+        for _, source in self._connections.values():
+            source.forget(access_token)
 
     async def execute_workflow(self, name: str, params: Mapping[str, Any] | None = None) -> NoReturn:  # noqa: ARG002 - the port's arguments
         raise _belongs_to_the_workflow("execute_workflow", "A call that started executions would, when it is retried, "
@@ -131,4 +170,5 @@ def _belongs_to_the_workflow(member: str, reason: str) -> WorkflowException:
 
 def live_pool(classes: Classes, organizations: OrganizationStore, secrets: SecretStore) -> ClientPool:
     """The clients of one worker, with live contexts."""
-    return ClientPool(classes, lambda org_id, pool: LiveContext(org_id, organizations, secrets, pool))
+    rotating = RotatingSecrets(secrets)
+    return ClientPool(classes, lambda org_id, pool: LiveContext(org_id, organizations, secrets, rotating, pool))

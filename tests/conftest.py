@@ -19,7 +19,7 @@ from bifrost.secrets.vault import VaultSecrets
 from bifrost.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-pytest_plugins = ["tests.coverage_gate"]
+pytest_plugins = ["tests.coverage_gate", "tests.token_endpoint"]
 _FOREIGN = ("TEMPORAL_", "VAULT_", "BAO_", "BIFROST_")
 
 
@@ -42,7 +42,7 @@ def pytest_runtest_call() -> Iterator[None]:
 
     What fixtures make known stays, as long as they do: the keys of the session's Vault are secrets in every test.
     """
-    values, blocks = set(redaction._values), {block: list(known) for block, known in redaction._by_block.items()}
+    values, blocks = dict(redaction._values), {block: list(known) for block, known in redaction._by_block.items()}
     try:
         yield
     finally:

@@ -4,24 +4,45 @@ from __future__ import annotations
 
 import abc
 import re
+from dataclasses import dataclass
+from datetime import datetime
 
 from bifrost import redaction
 from bifrost.errors import ValidationError
 from bifrost.models import GLOBAL
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_LONGEST = 255
 
 
 def check_segment(kind: str, text: str) -> str:
-    """`text`, if it may be one segment of a secret's path: letters, digits, `_`, `-` and `.`, no dot or dash first.
+    """`text`, if it may be one segment of a secret's path: letters, digits, `_`, `-` and `.`, no dot or dash first; 255 at most.
 
     Raises:
         ValidationError: it may not. So a name never reaches into another organization's folder.
     """
     if not _SEGMENT.fullmatch(text):
-        raise ValidationError(f"Invalid {kind} {text!r}: use letters, digits, '_', '-' and '.', "
+        raise ValidationError(f"Invalid {kind} {text[:_LONGEST]!r}: use letters, digits, '_', '-' and '.', "
                               "and begin with a letter, digit or '_'", field=kind.replace(" ", "_"))
+    if len(text) > _LONGEST:
+        raise ValidationError(f"Invalid {kind} '{text[:40]}…': it has {len(text)} characters, and may have {_LONGEST}",
+                              field=kind.replace(" ", "_"))
     return text
+
+
+@dataclass(frozen=True, slots=True)
+class KeptSecret:
+    """What may be known of a secret by whoever may not know its value.
+
+    Attributes:
+        name: Its name.
+        version: How often it was written since it was last deleted.
+        set_at: When the current version was; None where somebody removed that version by other means than `delete`.
+    """
+
+    name: str
+    version: int
+    set_at: datetime | None
 
 
 class SecretStore(abc.ABC):
@@ -40,8 +61,8 @@ class SecretStore(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def write(self, scope: str, name: str, value: str) -> None:
-        """Set the value in this scope."""
+    async def write(self, scope: str, name: str, value: str) -> int:
+        """Set the value in this scope; answers its version: 1 for a new secret, then one more each time."""
 
     @abc.abstractmethod
     async def delete(self, scope: str, name: str) -> None:
@@ -52,8 +73,15 @@ class SecretStore(abc.ABC):
         """The names of the secrets in this scope, sorted."""
 
     @abc.abstractmethod
+    async def listed(self, scope: str) -> list[KeptSecret]:
+        """The secrets in this scope, sorted by name, without their values."""
+
+    @abc.abstractmethod
     def place(self, scope: str, name: str) -> str:
         """How this store calls the place of a secret, for messages."""
+
+    def forget(self, scope: str, name: str) -> None:  # noqa: B027 - most have nothing to forget
+        """Have the next read ask the store itself, where this adapter remembers values; by default it does not."""
 
     async def get(self, org_id: str | None, name: str) -> str:
         """The organization's secret, else the global one; never another organization's.
@@ -64,6 +92,10 @@ class SecretStore(abc.ABC):
             KeyError: neither place has it; names both.
             ValidationError: the name or the organization's id cannot be part of a path.
         """
+        return (await self.find(org_id, name))[1]
+
+    async def find(self, org_id: str | None, name: str) -> tuple[str, str]:
+        """What `get` answers, after the scope that has it: the organization's id, or GLOBAL."""
         check_segment("secret name", name)
         scopes = [check_segment("organization id", org_id)] if org_id and org_id != GLOBAL else []
         scopes.append(GLOBAL)
@@ -71,6 +103,6 @@ class SecretStore(abc.ABC):
             value = await self.read(scope, name)
             if value is not None:
                 redaction.remember(value)
-                return value
+                return scope, value
         tried = " and ".join(self.place(scope, name) for scope in scopes)
         raise KeyError(f"Secret '{name}' not found; tried {tried}")

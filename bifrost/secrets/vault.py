@@ -9,20 +9,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final, Self
 
-import hvac
-import requests
-
-from bifrost.errors import ConfigurationError, IntegrationError, PermissionError  # noqa: A004 - the name is the guide's
-from bifrost.secrets.base import SecretStore, check_segment
+from bifrost import metrics
+from bifrost.errors import ConfigurationError
+from bifrost.secrets.base import KeptSecret, SecretStore, check_segment
+from bifrost.secrets.vault_connection import PATIENCE, TIMEOUT, Access, Request, VaultConnection
 from bifrost.settings import Settings
 
 CACHE_SECONDS: Final = 5.0
 """How long a value may be served without asking Vault again."""
+MISSING_SECONDS: Final = 1.0
+"""The same for the absence of a secret: whoever reads that one is missing sets it, and tries again."""
 CACHE_ENTRIES: Final = 1024
-_TIMEOUT: Final = (3.05, 10.0)  # seconds to connect, and between two bytes of an answer
 _KEY: Final = "value"
 
 _Place = tuple[str, str]
@@ -35,16 +35,16 @@ class VaultSecrets(SecretStore):
     `flush` forgets them. Readers that ask for the same secret at the same time share one request.
 
     Args:
-        client: An hvac client with `RawAdapter` and `ignore_exceptions`; see `from_settings`.
+        connection: The way to Vault; see `from_settings`.
         mount: Where the engine is mounted.
         prefix: The path below the mount.
         cache_seconds: How long values are remembered; 0 for not at all.
         cache_entries: How many are remembered at most; the oldest make room.
     """
 
-    def __init__(self, client: hvac.Client, *, mount: str, prefix: str, cache_seconds: float = CACHE_SECONDS,
+    def __init__(self, connection: VaultConnection, *, mount: str, prefix: str, cache_seconds: float = CACHE_SECONDS,
                  cache_entries: int = CACHE_ENTRIES) -> None:
-        self._client = client
+        self.connection = connection
         self._mount = mount.strip("/")
         self._prefix = prefix.strip("/")
         self._cache_seconds = cache_seconds
@@ -53,56 +53,90 @@ class VaultSecrets(SecretStore):
         self._reading: dict[_Place, asyncio.Task[str | None]] = {}
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, cache_seconds: float = CACHE_SECONDS) -> Self:
-        """The store that the settings describe, with their token. Nothing is asked of Vault yet.
+    def from_settings(cls, settings: Settings, *, cache_seconds: float | None = None, patience: float = PATIENCE,
+                      timeout: tuple[float, float] = TIMEOUT) -> Self:
+        """The store that the settings describe. Nothing is asked of Vault yet.
+
+        Args:
+            settings: Where Vault is, and how to log in.
+            cache_seconds: In place of the settings'.
+            patience: For how many seconds a request is made again while Vault is away; 0 for once only.
+            timeout: Seconds to connect, and between two bytes of an answer.
 
         Raises:
-            ConfigurationError: there is no token.
+            ConfigurationError: there is no way to log in, or several.
         """
-        if not settings.vault_token:
-            raise ConfigurationError(
-                f"There is no token for Vault at {settings.vault_addr}: set VAULT_TOKEN to one that may read "
-                f"{settings.vault_mount}/data/{settings.vault_prefix}/*", config_key="VAULT_TOKEN")
-        # Raw answers: hvac's exceptions lose the status code, which decides here whether a call is tried again.
-        client = hvac.Client(
-            url=settings.vault_addr, token=settings.vault_token, namespace=settings.vault_namespace or None,
-            verify=settings.vault_cacert or None, adapter=hvac.adapters.RawAdapter, ignore_exceptions=True,
-            timeout=_TIMEOUT)  # type: ignore[arg-type]  # passed on to requests, which takes two bounds
-        return cls(client, mount=settings.vault_mount, prefix=settings.vault_prefix, cache_seconds=cache_seconds)
+        connection = VaultConnection.from_settings(settings, patience=patience, timeout=timeout)
+        return cls(connection, mount=settings.vault_mount, prefix=settings.vault_prefix,
+                   cache_seconds=settings.secret_cache_seconds if cache_seconds is None else cache_seconds)
 
     async def read(self, scope: str, name: str) -> str | None:
         self._path(scope, name)  # refused before anything is remembered under it
         place = (scope, name)
-        read_at, value = self._cache.get(place, (-self._cache_seconds, None))
-        if time.monotonic() - read_at < self._cache_seconds:
+        good_until, value = self._cache.get(place, (0.0, None))
+        if time.monotonic() < good_until:
+            metrics.record(metrics.SECRET_READS, outcome="hit")
             return value
         if place not in self._reading:
             task = asyncio.create_task(self._read_once(place))
             self._reading[place] = task
             task.add_done_callback(lambda done: self._settle(place, done))
-        return await asyncio.shield(self._reading[place])  # a reader that is cancelled leaves it to the others
+        try:
+            value = await asyncio.shield(self._reading[place])  # a reader that is cancelled leaves it to the others
+        except Exception:
+            metrics.record(metrics.SECRET_READS, outcome="error")
+            raise
+        metrics.record(metrics.SECRET_READS, outcome="miss")
+        return value
 
-    async def write(self, scope: str, name: str, value: str) -> None:
+    async def write(self, scope: str, name: str, value: str) -> int:
         path = self._path(scope, name)
         try:
-            await self._ask(self._client.secrets.kv.v2.create_or_update_secret, path, secret={_KEY: value})
+            written = await self._ask(
+                lambda vault: vault.secrets.kv.v2.create_or_update_secret(path, {_KEY: value}, mount_point=self._mount),
+                self._access("data", path, "create", "update"))
         finally:
-            self._forget((scope, name))
+            self.forget(scope, name)
+        return int((written or {}).get("version") or 0)
 
     async def delete(self, scope: str, name: str) -> None:
         path = self._path(scope, name)
         try:
-            await self._ask(self._client.secrets.kv.v2.delete_metadata_and_all_versions, path)
+            await self._ask(lambda vault: vault.secrets.kv.v2.delete_metadata_and_all_versions(path, self._mount),
+                            self._access("metadata", path, "delete"))
         finally:
-            self._forget((scope, name))
+            self.forget(scope, name)
 
     async def names(self, scope: str) -> list[str]:
-        found = await self._ask(self._client.secrets.kv.v2.list_secrets, self._path(scope))
+        path = self._path(scope)
+        found = await self._ask(lambda vault: vault.secrets.kv.v2.list_secrets(path, self._mount),
+                                self._access("metadata", f"{path}/", "list"))
         keys = found.get("keys", []) if found else []
         return sorted(key for key in keys if not key.endswith("/"))  # what ends so is a folder
 
+    async def listed(self, scope: str) -> list[KeptSecret]:
+        names = await self.names(scope)
+        found = await asyncio.gather(*(self._kept(name, self._path(scope, name)) for name in names))
+        return [kept for kept in found if kept]
+
     def place(self, scope: str, name: str) -> str:
         return f"{self._mount}/{self._path(scope, name)}"
+
+    def forget(self, scope: str, name: str) -> None:
+        self._cache.pop((scope, name), None)
+        self._reading.pop((scope, name), None)
+
+    async def answers(self) -> bool:
+        """Whether Vault is there, unsealed, and accepts the login; it is asked for no secret.
+
+        https://developer.hashicorp.com/vault/api-docs/system/health
+
+        Raises:
+            WorkflowException: it is not; says what is wrong.
+        """
+        answer = await self.connection.ask(lambda vault: vault.sys.read_health_status(standby_ok=True, method="GET"),
+                                           Access("sys/health", "sys/health", ("read",)))
+        return answer.status == 200
 
     def flush(self) -> None:
         """Forget every value, so that the next read asks Vault: for secrets that were just rotated."""
@@ -113,9 +147,14 @@ class VaultSecrets(SecretStore):
         segments = [check_segment("organization id", scope), *(check_segment("secret name", part) for part in name)]
         return "/".join([*filter(None, [self._prefix]), *segments])
 
+    def _access(self, kind: str, path: str, *capabilities: str) -> Access:
+        return Access(f"{self._mount}/{path}".rstrip("/"), f"{self._mount}/{kind}/{path}", capabilities)
+
     async def _read_once(self, place: _Place) -> str | None:
-        found = await self._ask(self._client.secrets.kv.v2.read_secret_version, self._path(*place),
-                                raise_on_deleted_version=True)
+        path = self._path(*place)
+        found = await self._ask(
+            lambda vault: vault.secrets.kv.v2.read_secret_version(path, mount_point=self._mount, raise_on_deleted_version=True),
+            self._access("data", path, "read"))
         if found is None:
             return None
         held = found.get("data") or {}
@@ -125,6 +164,17 @@ class VaultSecrets(SecretStore):
                                      f"Write it as text under the key '{_KEY}'", config_key=place[1])
         return str(held[_KEY])
 
+    async def _kept(self, name: str, path: str) -> KeptSecret | None:
+        """The secret's metadata; None where it was deleted a moment ago."""
+        found = await self._ask(lambda vault: vault.secrets.kv.v2.read_secret_metadata(path, self._mount),
+                                self._access("metadata", path, "read"))
+        if found is None:
+            return None
+        version = int(found.get("current_version") or 0)
+        current = (found.get("versions") or {}).get(str(version)) or {}
+        gone = not current or current.get("destroyed") or current.get("deletion_time")
+        return KeptSecret(name, version, None if gone else datetime.fromisoformat(current["created_time"]))
+
     def _settle(self, place: _Place, task: asyncio.Task[str | None]) -> None:
         """Remember what a read found, unless it failed, or a write or a flush has overtaken it."""
         failed = task.cancelled() or task.exception() is not None
@@ -133,62 +183,20 @@ class VaultSecrets(SecretStore):
         del self._reading[place]
         if failed:
             return
-        self._cache[place] = (time.monotonic(), task.result())
+        value = task.result()
+        seconds = self._cache_seconds if value is not None else min(self._cache_seconds, MISSING_SECONDS)
+        self._cache[place] = (time.monotonic() + seconds, value)
         self._cache.move_to_end(place)
         while len(self._cache) > self._cache_entries:
             self._cache.popitem(last=False)
 
-    def _forget(self, place: _Place) -> None:
-        self._cache.pop(place, None)
-        self._reading.pop(place, None)
-
-    async def _ask(self, method: Callable[..., requests.Response], path: str, **arguments: Any) -> dict[str, Any] | None:
-        """Call hvac in a thread; the `data` of the answer, or None where there is nothing at `path`."""
-        try:
-            response = await asyncio.to_thread(method, path=path, mount_point=self._mount, **arguments)
-        except (requests.ConnectionError, requests.Timeout) as error:
-            if not isinstance(error, requests.exceptions.SSLError):
-                raise IntegrationError(f"Vault at {self._client.url} cannot be reached: {type(error).__name__}",
-                                       integration="vault") from error
-            raise ConfigurationError(f"There is no trusted TLS connection to Vault at {self._client.url}: set VAULT_CACERT to "
-                                     "the file of its certificate authority, and check that VAULT_ADDR is https where Vault "
-                                     "speaks TLS, and only there", config_key="VAULT_CACERT") from error
-        except OSError as error:  # every error of requests is one: a URL it cannot use, a certificate file that is missing
-            raise ConfigurationError(f"Vault cannot be asked at '{self._client.url}': {error}. Check VAULT_ADDR and "
-                                     "VAULT_CACERT", config_key="VAULT_ADDR") from error
-        return self._judge(f"{self._mount}/{path}", response)
-
-    def _judge(self, place: str, response: requests.Response) -> dict[str, Any] | None:
-        answer = _content(response)
-        status, reason = response.status_code, "; ".join(map(str, answer.get("errors") or [response.reason]))
-        if status == 403:
-            raise PermissionError(f"Vault refuses access to {place}: the token has expired, or no policy of it allows "
-                                  "this", required_permission=place)
-        if status == 405 or (status == 404 and answer.get("errors")):
-            raise ConfigurationError(f"Vault has no KV v2 engine mounted at '{self._mount}' ({reason}): mount one there, or "
+    async def _ask(self, request: Request, access: Access) -> dict[str, Any] | None:
+        """The `data` of the answer, or None where there is nothing at this place."""
+        answer = await self.connection.ask(request, access)
+        if answer.status == 405 or (answer.status == 404 and answer.content.get("errors")):
+            raise ConfigurationError(f"Vault has no KV v2 engine mounted at '{self._mount}' ({answer.reason}): mount one there, or "
                                      "set BIFROST_VAULT_MOUNT", config_key="BIFROST_VAULT_MOUNT")
-        if status == 404:
+        if answer.status == 404:
             return None
-        if not response.ok:
-            raise IntegrationError(f"Vault answered {status} for {place}: {reason}", integration="vault",
-                                   status_code=status)
-        found: dict[str, Any] = answer.get("data") or {}
+        found: dict[str, Any] = answer.required(access).get("data") or {}
         return found
-
-
-def _content(response: requests.Response) -> dict[str, Any]:
-    """The JSON object of an answer; empty where it has no content, or an error that is no JSON (as proxies answer).
-
-    Raises:
-        IntegrationError: it says that it succeeded, and is not what Vault answers.
-    """
-    try:
-        answer = response.json() if response.content else {}
-    except ValueError:
-        answer = None
-    if isinstance(answer, dict):
-        return answer
-    if response.ok:
-        raise IntegrationError(f"What answers at {response.url} is not Vault: it did not answer a JSON object",
-                               integration="vault", status_code=502)
-    return {}

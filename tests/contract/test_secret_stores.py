@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 import pytest
@@ -19,13 +21,16 @@ from bifrost.errors import (
     ValidationError,
 )
 from bifrost.models import GLOBAL
-from bifrost.secrets.base import SecretStore
+from bifrost.secrets import vault
+from bifrost.secrets.base import KeptSecret, SecretStore
 from bifrost.secrets.memory import MemorySecrets
 from bifrost.secrets.vault import VaultSecrets
 from bifrost.settings import Settings
+from tests.vault_api import Api
+from tests.waiting import until
 
 BAD_NAMES = ["", ".", "..", "../globex/password", "..%2Fglobex%2Fpassword", "a/b", "/a", "a\\b", "-a", "a b", "a\n", "a\x00b",
-             "пароль", "a?version=1", "a#b", "%2e%2e"]
+             "пароль", "a?version=1", "a#b", "%2e%2e", "a" * 256]
 
 
 @pytest.fixture(params=["memory", "vault"])
@@ -89,12 +94,16 @@ async def test_an_organization_that_could_be_another_folder_is_refused(store: Se
 
 
 async def test_what_was_written_is_listed_and_can_be_deleted(store: SecretStore) -> None:
-    """`names` lists one scope in order; a deleted secret is gone; deleting it again is no error."""
+    """Secrets of one scope are listed in order, with version and time and without value; a deleted one is gone, twice is no error."""
     org_id = f"org-{uuid.uuid4().hex}"
-    assert await store.names(org_id) == []
-    for secret in ("b", "a", "c.d-e_f"):
-        await store.write(org_id, secret, "some value")
+    assert await store.names(org_id) == await store.listed(org_id) == []
+    began = datetime.now(UTC) - timedelta(seconds=1)
+    assert [await store.write(org_id, secret, "some value") for secret in ("b", "a", "c.d-e_f", "a")] == [1, 1, 1, 2]
     assert await store.names(org_id) == ["a", "b", "c.d-e_f"]
+    listed = await store.listed(org_id)
+    assert [(kept.name, kept.version) for kept in listed] == [("a", 2), ("b", 1), ("c.d-e_f", 1)]
+    assert all(began < kept.set_at <= datetime.now(UTC) for kept in listed if kept.set_at)
+    assert "some value" not in repr(listed)
     await store.delete(org_id, "b")
     await store.delete(org_id, "b")
     assert await store.names(org_id) == ["a", "c.d-e_f"]
@@ -119,28 +128,9 @@ async def test_a_value_that_was_read_is_masked_from_then_on(store: SecretStore, 
 # Vault only ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class Api:
-    """Vault's own API, for what Bifrost does not do itself."""
-
-    server: VaultServer
-
-    async def ask(self, method: str, path: str, body: object = None) -> httpx.Response:
-        async with httpx.AsyncClient(base_url=f"{self.server.address}/v1/", trust_env=False) as http:
-            answer = await http.request(method, path, json=body, headers={"X-Vault-Token": self.server.token})
-        answer.raise_for_status()
-        return answer
-
-
 @pytest.fixture
 def api(vault_server: VaultServer) -> Api:
     return Api(vault_server)
-
-
-async def _token(api: Api, policy: str) -> str:
-    await api.ask("PUT", "sys/policies/acl/test", {"policy": policy})
-    answer = await api.ask("POST", "auth/token/create", {"policies": ["test"], "no_default_policy": True})
-    return str(answer.json()["auth"]["client_token"])
 
 
 async def test_secrets_lie_where_the_design_says(vault_secrets: VaultSecrets, api: Api, name: str) -> None:
@@ -161,10 +151,13 @@ async def test_delete_removes_every_version(vault_secrets: VaultSecrets, api: Ap
 
 
 async def test_a_version_that_somebody_deleted_is_no_secret(vault_secrets: VaultSecrets, api: Api, name: str) -> None:
-    """A soft-deleted version in Vault counts as absent, without a warning."""
-    await vault_secrets.write("acme", name, "first")
-    await api.ask("DELETE", f"secret/data/bifrost/acme/{name}")
-    assert await vault_secrets.read("acme", name) is None
+    """A soft-deleted version in Vault counts as absent, without a warning; it is still listed, without a time."""
+    await vault_secrets.write(name, name, "first")
+    await api.ask("DELETE", f"secret/data/bifrost/{name}/{name}")
+    assert await vault_secrets.read(name, name) is None
+    assert await vault_secrets.listed(name) == [KeptSecret(name, 1, None)]
+    await vault_secrets.delete(name, name)
+    assert await vault_secrets._kept(name, f"bifrost/{name}/{name}") is None  # as where it is deleted while it is listed
 
 
 async def test_folders_below_an_organization_are_no_names(vault_secrets: VaultSecrets, api: Api, name: str) -> None:
@@ -187,23 +180,24 @@ async def test_a_secret_without_text_under_value_is_refused(vault_secrets: Vault
     assert "271828" not in str(caught.value.to_dict())
 
 
-async def test_a_missing_token_is_refused_with_the_cure() -> None:
+async def test_a_missing_token_is_refused_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a token nothing can be read; the error says which variable to set."""
+    monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(ConfigurationError, match="VAULT_TOKEN") as caught:
         VaultSecrets.from_settings(Settings())
     assert caught.value.config_key == "VAULT_TOKEN"
 
 
 async def test_a_token_that_may_not_read_is_refused(vault_settings: Settings, api: Api, name: str) -> None:
-    """Vault's 403 is a `PermissionError` that names the path, for every operation."""
-    token = await _token(api, 'path "secret/data/bifrost/acme/*" { capabilities = ["read"] }')
+    """Vault's 403 is a `PermissionError` that names the path and the rule that a policy lacks, for every operation."""
+    token = await api.token('path "secret/data/bifrost/acme/*" { capabilities = ["read"] }')
     store = VaultSecrets.from_settings(replace(vault_settings, vault_token=token))
     await VaultSecrets.from_settings(vault_settings).write("acme", name, "for acme")
     assert await store.get("acme", name) == "for acme"
     for refused in (store.get("globex", name), store.write("globex", name, "x"), store.delete("globex", name)):
         with pytest.raises(PermissionError, match=f"secret/bifrost/globex/{name}"):
             await refused
-    with pytest.raises(PermissionError, match="secret/bifrost/acme"):
+    with pytest.raises(PermissionError, match=r'secret/bifrost/acme: .* It takes: path "secret/metadata/bifrost/acme/" {.*"list"'):
         await store.names("acme")
 
 
@@ -225,37 +219,13 @@ async def test_a_mount_without_a_kv_engine_is_a_configuration_error(vault_settin
 
 async def test_a_server_that_is_down_is_a_retryable_error(vault_settings: Settings) -> None:
     """Nobody listens: an `IntegrationError` without a status, at once."""
-    store = VaultSecrets.from_settings(replace(vault_settings, vault_addr=f"http://127.0.0.1:{free_port()}"))
+    store = VaultSecrets.from_settings(replace(vault_settings, vault_addr=f"http://127.0.0.1:{free_port()}"), patience=0)
     async with asyncio.timeout(5):
         for failing in (store.get("acme", "a"), store.write("acme", "a", "hunter2hunter2"), store.names("acme")):
             with pytest.raises(IntegrationError, match="cannot be reached") as caught:
                 await failing
             assert (caught.value.integration, caught.value.status_code) == ("vault", None)
             assert "hunter2" not in str(caught.value.to_dict())
-
-
-async def test_the_next_read_after_an_outage_asks_again(vault_settings: Settings, tmp_path_factory) -> None:
-    """Errors are not remembered: when Vault is back, so are the secrets."""
-    directory, port = tmp_path_factory.mktemp("outage"), free_port()
-    async with VaultServer(directory, port=port) as server:
-        settings = replace(vault_settings, vault_addr=server.address, vault_token=server.token)
-        store = VaultSecrets.from_settings(settings, cache_seconds=0)
-        await store.write("acme", "a", "for acme")
-        await server.kill()
-        with pytest.raises(IntegrationError):
-            await store.get("acme", "a")
-        await server.start()
-        assert await store.get("acme", "a") == "for acme"
-
-
-async def test_a_sealed_vault_is_a_retryable_error(vault_settings: Settings, tmp_path_factory) -> None:
-    """Somebody sealed Vault: an `IntegrationError` with status 503."""
-    async with VaultServer(tmp_path_factory.mktemp("sealed"), port=free_port()) as server:
-        store = VaultSecrets.from_settings(replace(vault_settings, vault_addr=server.address, vault_token=server.token))
-        await Api(server).ask("PUT", "sys/seal")
-        with pytest.raises(IntegrationError, match="sealed") as caught:
-            await store.get("acme", "a")
-        assert caught.value.status_code == 503
 
 
 @pytest.mark.parametrize(("status", "body", "expected"), [
@@ -272,7 +242,7 @@ async def test_what_is_not_vaults_answer_is_an_error(vault_settings: Settings, s
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        store = VaultSecrets.from_settings(replace(vault_settings, vault_addr=f"http://127.0.0.1:{port}"))
+        store = VaultSecrets.from_settings(replace(vault_settings, vault_addr=f"http://127.0.0.1:{port}"), patience=0)
         with pytest.raises(IntegrationError) as caught:
             await store.read("acme", "a")
     assert (caught.value.integration, caught.value.status_code) == ("vault", expected)
@@ -297,14 +267,30 @@ async def test_a_connection_without_trusted_tls_is_a_configuration_error(vault_s
 
 
 async def test_a_value_is_remembered_until_it_is_flushed(vault_settings: Settings, api: Api, name: str) -> None:
-    """Within the cache's time Vault is not asked again, `flush` ends that; the absence of a secret is remembered too."""
-    store = VaultSecrets.from_settings(vault_settings, cache_seconds=600)
+    """Within the cache's time Vault is not asked again, and `flush` ends that."""
+    store = VaultSecrets.from_settings(replace(vault_settings, secret_cache_seconds=600))
     assert await store.read("acme", name) is None
     for value in ("first", "second"):
         await api.ask("POST", f"secret/data/bifrost/acme/{name}", {"data": {"value": value}})
         assert await store.read("acme", name) != value
         store.flush()
         assert await store.read("acme", name) == value
+
+
+async def test_the_absence_of_a_secret_is_remembered_for_a_moment(vault_settings: Settings, api: Api, name: str,
+                                                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sets what was missing need not wait for the cache; values are remembered no longer than the cache's time."""
+    assert vault.MISSING_SECONDS <= 2
+    monkeypatch.setattr(vault, "MISSING_SECONDS", 0)
+    store = VaultSecrets.from_settings(vault_settings, cache_seconds=0.05)
+    for value in (None, "first", "second"):
+        if value:
+            await api.ask("POST", f"secret/data/bifrost/acme/{name}", {"data": {"value": value}})
+        await until(lambda value=value: _reads(store, name, value), seconds=5)
+
+
+async def _reads(store: SecretStore, name: str, expected: str | None) -> bool:
+    return await store.read("acme", name) == expected
 
 
 async def test_without_cache_every_read_asks(vault_settings: Settings, api: Api, name: str) -> None:
@@ -352,8 +338,7 @@ async def test_concurrent_readers_share_one_request(vault_settings: Settings, na
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal requests
-        requests += 1
-        await reader.readuntil(b"\r\n\r\n")
+        requests += b"/v1/secret/" in await reader.readuntil(b"\r\n\r\n")
         await release.wait()
         writer.write(f"HTTP/1.1 200 OK\r\nContent-Length: {len(held)}\r\nConnection: close\r\n\r\n{held}".encode())
         await writer.drain()

@@ -7,14 +7,12 @@ import io
 import json
 import logging
 
-import httpx
 import pytest
 import structlog
 
 from bifrost import redaction
 from bifrost.errors import ConfigurationError, IntegrationError, NotFoundError, WorkflowException
 from bifrost.integrations.call import NO_CALL, Call, current_call
-from bifrost.integrations.oauth import ClientCredentials
 from bifrost.live import LiveContext, live_pool
 from bifrost.logging import configure
 from bifrost.models import Caller, Organization
@@ -182,45 +180,54 @@ async def test_an_integration_that_there_is_not(context):
         context.get_integration("xyz")
 
 
-@pytest.fixture
-def token_endpoint(monkeypatch):
-    """A token endpoint in this process that numbers its tokens; `.forms` has what it was sent."""
-    forms = []
-
-    def answer(request):
-        forms.append(dict(httpx.QueryParams(request.content.decode())))
-        return httpx.Response(200, json={"access_token": f"connection-token-{len(forms)}", "expires_in": 3600})
-
-    original = ClientCredentials.__init__
-    monkeypatch.setattr(ClientCredentials, "__init__", lambda self, *args, **kwargs: original(
-        self, *args, **kwargs, transport=httpx.MockTransport(answer)))
-    return forms
-
-
 async def test_an_oauth_connection_is_a_cached_token(context, store, secrets, token_endpoint):
     """A connection is the configuration entry of its name; its token is kept until the entry or its secret changes."""
     def connect(client_id):
-        return {"token_url": "https://login.example/token", "client_id": client_id,
+        return {"token_url": f"{token_endpoint.url}/token", "client_id": client_id,
                 "client_secret": {"secret_ref": "key"}, "scope": "all"}
 
     store.edit(Organization("acme", "Acme", config={"erp": connect("app")}))
     first, again = [await context.get_oauth_connection("erp") for _ in range(2)]
-    assert (first.connection_name, first.get_auth_header(), first.scopes) == ("erp", "Bearer connection-token-1", "all")
+    assert (first.connection_name, first.get_auth_header(), first.scopes) == ("erp", "Bearer access-canary-1", "all")
     assert again is first
-    assert token_endpoint == [{"grant_type": "client_credentials", "client_id": "app", "client_secret": "acme-canary-1",
-                               "scope": "all"}]
+    assert token_endpoint.forms == [{"grant_type": "client_credentials", "client_id": "app",
+                                     "client_secret": "acme-canary-1", "scope": "all"}]
     await secrets.write("acme", "key", "acme-canary-2")
-    assert (await context.get_oauth_connection("erp")).access_token == "connection-token-2"
+    assert (await context.get_oauth_connection("erp")).access_token == "access-canary-2"
     store.edit(Organization("acme", "Acme", config={"erp": connect("other")}))
-    assert (await context.get_oauth_connection("erp")).access_token == "connection-token-3"
-    assert "connection-token" not in redaction.mask("connection-token-3")
+    assert (await context.get_oauth_connection("erp")).access_token == "access-canary-3"
+    assert "access-canary" not in redaction.mask("access-canary-3")
 
 
-async def test_an_oauth_connection_that_is_not_configured(context, store):
-    """A missing or incomplete connection names the organization and the keys; a server that is not there is an error."""
+async def test_organizations_never_share_a_token(store, token_endpoint):
+    """One entry in the GLOBAL scope with one client serves every organization, each in its own tenant and with its own secret;
+    50 calls of each at once make one request for each.
+    """
+    orgs = ("acme", "bolt")
+    store.edit(*(Organization(org, org, f"{org} tenant") for org in orgs), erp={
+        "token_url": token_endpoint.url + "/{tenant_id}/token", "client_id": "app", "client_secret": {"secret_ref": "key"}})
+    pool = live_pool(dict, store, MemorySecrets({org: {"key": f"{org}-secret"} for org in orgs}))
+    answers = await asyncio.gather(*(pool.context(org).get_oauth_connection("erp") for _ in range(50) for org in orgs))
+    tokens = {org: {answer.access_token for answer in answers[number::2]} for number, org in enumerate(orgs)}
+    asked = {path: form["client_secret"] for path, form in zip(token_endpoint.paths, token_endpoint.forms, strict=True)}
+    assert asked == {"/acme tenant/token": "acme-secret", "/bolt tenant/token": "bolt-secret"}
+    assert len(token_endpoint.forms) == 2
+    assert all(len(own) == 1 for own in tokens.values())
+    assert tokens["acme"] != tokens["bolt"]
+
+
+async def test_an_oauth_connection_that_is_not_configured(context, store, secrets):
+    """A missing or incomplete connection names the organization and the keys; a server that is not there, or a tenant
+    that nobody has, is an error.
+    """
     with pytest.raises(ConfigurationError, match="Organization 'acme' has no configuration 'erp'; it takes token_url"):
         await context.get_oauth_connection("erp")
     store.edit(Organization("acme", "Acme", config={"erp": {"token_url": "http://127.0.0.1:1/token", "client_id": "app",
                                                             "client_secret": {"secret_ref": "key"}}}))
     with pytest.raises(IntegrationError, match=r"erp could not be reached: POST 127.0.0.1:1/token"):
         await context.get_oauth_connection("erp")
+    tenants = {"token_url": "http://127.0.0.1:1/{tenant_id}", "client_id": "app", "client_secret": {"secret_ref": "shared"}}
+    store.edit(Organization("acme", "Acme"), erp=tenants)
+    for nobody, reason in ((context, "'acme' has none"), (live_pool(dict, store, secrets).context(None), "no organization here")):
+        with pytest.raises(ConfigurationError, match=f"token_url of the configuration 'erp' takes .*tenant_id, and .*{reason}"):
+            await nobody.get_oauth_connection("erp")

@@ -10,8 +10,10 @@ import pytest
 from bifrost.errors import ConfigurationError
 from bifrost.settings import VARIABLES, Settings
 
-OTHERS = {"workspace": Path("w"), "organizations": Path("o"), "log_level": "debug", "log_format": "json",
-          "workflow_safe": ("numpy", "dateutil.tz")}
+OTHERS = {"workspace": Path("w"), "organizations": Path("o"), "log_level": "debug", "log_format": "json", "encryption": "vault",
+          "workflow_safe": ("numpy", "dateutil.tz"), "vault_auth_method": "approle", "vault_skip_verify": True,
+          "secret_cache_seconds": 1.5, "metrics_address": "127.0.0.1:9464", "health_address": "[::1]:8080",
+          "cached_executions": 200, "calls_at_once": 50}
 
 
 def test_every_setting_has_a_variable() -> None:
@@ -42,7 +44,7 @@ def test_the_process_environment_is_read_by_default(monkeypatch: pytest.MonkeyPa
 def test_each_variable_sets_its_setting(name: str) -> None:
     """A variable sets exactly one setting, of the right type, without the spaces around it."""
     expected = OTHERS.get(name, f"a value of {name}")
-    written = " , ".join(expected) if isinstance(expected, tuple) else expected
+    written = " , ".join(expected) if isinstance(expected, tuple) else str(expected)
     assert Settings.from_environment({VARIABLES[name]: f" {written} "}) == dataclasses.replace(Settings(), **{name: expected})
 
 
@@ -74,6 +76,22 @@ def test_choices_may_be_in_capitals() -> None:
         log_level="warning", log_format="json")
 
 
+@pytest.mark.parametrize(("variable", "value", "known"), [
+    ("VAULT_AUTH_METHOD", "ldap", "token, approle, kubernetes"), ("VAULT_SKIP_VERIFY", "yes", "true, false"),
+    *[("BIFROST_SECRET_CACHE_SECONDS", value, "a number of seconds, 0 or more") for value in ("soon", "-1", "nan", "inf")]])
+def test_what_vault_is_asked_by_is_checked(variable: str, value: str, known: str) -> None:
+    """A way to log in that does not exist, a choice that is none and a time that is none are refused."""
+    with pytest.raises(ConfigurationError, match=f"{variable} is '{value}'; it must be (one of: )?{known}"):
+        Settings.from_environment({variable: value})
+
+
+def test_another_vault_takes_the_place_of_one_with_all_that_led_to_it() -> None:
+    """No other way to log in, certificate or namespace is left; mount and prefix are Bifrost's own, and stay."""
+    before = Settings.from_environment({**{variable: "other" for variable in VARIABLES.values() if variable.startswith("VAULT_")},
+                                        "VAULT_AUTH_METHOD": "approle", "VAULT_SKIP_VERIFY": "T", "BIFROST_VAULT_MOUNT": "kv"})
+    assert before.with_vault("http://vault", "token") == Settings(vault_addr="http://vault", vault_token="token", vault_mount="kv")
+
+
 def test_the_token_is_not_shown() -> None:
     """Settings can be printed."""
-    assert "hunter2" not in repr(Settings(vault_token="hunter2"))
+    assert "hunter2" not in repr(Settings(vault_token="hunter2", vault_secret_id="hunter2"))

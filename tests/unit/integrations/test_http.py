@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from unittest.mock import MagicMock
+from unittest.mock import AsyncMock, MagicMock
 
 import httpx
 import pytest
@@ -13,7 +13,9 @@ import pytest
 from bifrost import redaction
 from bifrost.dev.ports import free_port
 from bifrost.errors import ConfigurationError, IntegrationError
-from bifrost.integrations.http import MAX_EXCERPT, IntegrationHTTP, retry_after_seconds
+from bifrost.integrations.answers import MAX_EXCERPT, retry_after_seconds
+from bifrost.integrations.http import IntegrationHTTP
+from bifrost.models import OAuthCredentials
 
 from .conftest import API_KEY
 
@@ -86,11 +88,13 @@ async def test_throttling_says_how_long_to_wait(http, user_api):
 
 
 @pytest.mark.parametrize(("header", "seconds"), [
-    ("3", 3.0), ("0.249", 0.249), ("-5", 0.0), ("soon", None), ("", None), ("inf", None), ("nan", None),
-    ("Fri, 31 Dec 1999 23:59:59 GMT", 0.0), ("Fri, 31 Dec 1999 23:59:59 -0000", 0.0)])
-def test_retry_after_is_seconds_or_a_date_in_the_past(header, seconds):
-    """Retry-After is a number that is never negative; what cannot be read counts as not said."""
-    assert retry_after_seconds(httpx.Response(429, headers={"Retry-After": header})) == seconds
+    (" 3 ", 3.0), ("0.249", 0.249), ("-5", 0.0), ("soon", None), ("", None), (None, None), ("inf", None), ("nan", None),
+    ("9" * 20, 86_400.0), ("1" * 400, None), ("Fri, 31 Dec 1999 23:59:59 GMT", 0.0), ("Fri, 31 Dec 1999 23:59:59 -0000", 0.0),
+    ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0), ("Fri, 31 Dec 99999999999999999999 23:59:59 GMT", None)])
+def test_retry_after_is_seconds_or_a_date(header, seconds):
+    """Retry-After is a number that is never negative and at most a day; what cannot be read counts as not said."""
+    headers = {} if header is None else {"Retry-After": header}
+    assert retry_after_seconds(httpx.Response(429, headers=headers)) == seconds
 
 
 def test_retry_after_is_a_date_to_come():
@@ -103,6 +107,7 @@ def test_retry_after_is_a_date_to_come():
     ('{"error": {"code": "Bad", "message": "Too bad"}}', "Too bad", "Bad"),
     ('{"error": "invalid_client", "error_description": "Who?"}', "Who?", "invalid_client"),
     ('{"error": "oops"}', "oops", "oops"),
+    ('{"Message": "Sorry"}', "Sorry", None),
     ('{"detail": "No such thing"}', "No such thing", None),
     ('{"message": ["a", "b"]}', '{"message": ["a", "b"]}', None),
     ('["odd"]', '["odd"]', None),
@@ -261,6 +266,19 @@ async def test_requests_at_once_have_keys_of_their_own(http, user_api, calling):
     await asyncio.gather(*(http.post("/users", json={"email": f"{n}@b.example", "name": str(n)}) for n in range(3)))
     sent = {entry.body["name"]: entry.headers["idempotency-key"] for entry in user_api.journal.entries()}
     assert sent == {"0": "key", "1": "key-2", "2": "key-3"}
+
+
+async def test_a_token_of_a_connection():
+    """`oauth` makes a token source of the context's connection of that name, and asks for nothing itself."""
+    seen, context = [], MagicMock()
+    context.get_oauth_connection = AsyncMock(side_effect=[OAuthCredentials("erp", f"connection-canary-{n}") for n in range(2)])
+    http = answering(lambda request: seen.append(request.headers["Authorization"]) or httpx.Response(200), context)
+    http.token = http.oauth("erp")
+    context.get_oauth_connection.assert_not_awaited()
+    await http.get("x")
+    await http.get("x")
+    assert seen == ["Bearer connection-canary-0", "Bearer connection-canary-1"]
+    context.get_oauth_connection.assert_awaited_with("erp")
 
 
 async def test_a_context_may_be_a_mock():

@@ -12,6 +12,7 @@ from bifrost import redaction
 from bifrost.dev.ports import free_port
 from bifrost.errors import ConfigurationError, IntegrationError
 from bifrost.integrations.oauth import ClientCredentials, referenced_secret, required
+from tests.waiting import until
 
 from .conftest import GRAPH_SECRET
 
@@ -103,6 +104,64 @@ async def test_an_outage_is_retried_later(graph):
         await source.token()
     assert (caught.value.status_code, caught.value.details["retry_after_seconds"]) == (503, 2)
     assert await source.token()
+
+
+async def test_callers_at_once_share_a_failure(token_endpoint):
+    """An outage is met once for all that wait; each has an error of its own, and the next caller asks again."""
+    token_endpoint.status = 503
+    source = ClientCredentials(f"{token_endpoint.url}/token", "app", "secret")
+    failures = await asyncio.gather(*(source.token() for _ in range(5)), return_exceptions=True)
+    assert [failure.status_code for failure in failures] == [503] * 5
+    failures[0].details["mark"] = True
+    assert "mark" not in failures[1].details
+    assert len(token_endpoint.forms) == 1
+    token_endpoint.status = 0
+    assert await source.token() == "access-canary-2"
+
+
+async def test_what_nobody_waits_for_fails_in_silence(token_endpoint):
+    """A request whose callers were all cancelled is made to its end, and its failure is nobody's."""
+    token_endpoint.status, held = 503, asyncio.Event()
+    token_endpoint.held = held
+    source = ClientCredentials(f"{token_endpoint.url}/token", "app", "secret")
+    asking = asyncio.create_task(source.token())
+
+    async def is_asked():
+        return token_endpoint.forms
+
+    await until(is_asked)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    task = source._renewing
+    held.set()
+    await asyncio.wait([task])
+    assert source._renewing is None
+
+
+async def test_an_answer_without_end_is_not_read_to_its_end():
+    """Of a token endpoint that answers no token but gigabytes only the beginning is read."""
+    async def endless():
+        while True:
+            yield b"x" * 65_536
+
+    source = ClientCredentials("https://login.example/token", "app", "secret", transport=httpx.MockTransport(
+        lambda _: httpx.Response(200, content=endless())))
+    with pytest.raises(IntegrationError, match="answered 200 without an access_token"):
+        await source.token()
+
+
+async def test_an_answer_that_breaks_off_is_a_network_error():
+    """Half of an answer is none: it is asked for again."""
+    async def half():
+        yield b'{"access_token": '
+        raise httpx.ReadError("cut")
+
+    source = ClientCredentials("https://login.example/token", "app", "secret", transport=httpx.MockTransport(
+        lambda _: httpx.Response(200, content=half())))
+    with pytest.raises(IntegrationError, match=r"oauth could not be reached: POST login.example/token: ReadError") as caught:
+        await source.token()
+    assert caught.value.status_code is None
 
 
 async def test_an_unreachable_endpoint_is_a_network_error():
