@@ -22,6 +22,7 @@ from bifrost.cli import output, parts
 from bifrost.dev import demo as story
 from bifrost.dev.foreground import serve, until_signalled
 from bifrost.dev.narration import Narrator, timeline
+from bifrost.dev.ports import LOOPBACK
 from bifrost.dev.processes import ServerProcess
 from bifrost.dev.simulators.server import SIMULATORS
 from bifrost.dev.simulators.server import serve as serve_simulator
@@ -181,8 +182,9 @@ def _folder(chosen: Path | None) -> Iterator[Path]:
 @click.command()
 @click.argument("name", metavar="|".join(sorted(SIMULATORS)))
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="The port.  [default: a free one]")
+@click.option("--host", default=LOOPBACK, show_default=True, help="The address to listen on; in a container 0.0.0.0.")
 @output.json_option
-def simulate(name: str, port: int, as_json: bool) -> None:
+def simulate(name: str, port: int, host: str, as_json: bool) -> None:
     """Serve a simulator of another system, until Ctrl-C.
 
     It accepts any credentials. GET /_journal answers the requests that it received; POST /_faults makes it fail.
@@ -195,4 +197,4 @@ def simulate(name: str, port: int, as_json: bool) -> None:
         else:
             click.echo(f"{name} answers at {url}")
 
-    serve_simulator(name, port, on_ready=show)
+    serve_simulator(name, port, host=host, on_ready=show)

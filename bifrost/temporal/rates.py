@@ -41,14 +41,18 @@ def priority(budget: str, per_second: float) -> Priority:
     return Priority(fairness_key=fairness_key(budget), fairness_weight=per_second)
 
 
-async def enforce(client: Client, task_queue: str) -> None:
-    """Have the server keep the rates of this worker's calls. One that cannot is warned of: its calls have no rate then."""
-    request = UpdateTaskQueueConfigRequest(
+def request(client: Client, task_queue: str) -> UpdateTaskQueueConfigRequest:
+    """What tells the server to keep the rates of these workers' calls."""
+    return UpdateTaskQueueConfigRequest(
         namespace=client.namespace, identity=client.identity, task_queue=queue_of(task_queue),
         task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
         update_fairness_key_rate_limit_default=UpdateTaskQueueConfigRequest.RateLimitUpdate(
             rate_limit=RateLimit(requests_per_second=1), reason="times the weight of each task: Bifrost's rate_per_second"))
+
+
+async def enforce(client: Client, task_queue: str) -> None:
+    """Have the server keep the rates of this worker's calls. One that cannot is warned of: its calls have no rate then."""
     try:
-        await client.workflow_service.update_task_queue_config(request)
+        await client.workflow_service.update_task_queue_config(request(client, task_queue))
     except RPCError as error:
         _log.warning("the server keeps no rates: calls with a rate_per_second are made as fast as they come", reason=str(error))
