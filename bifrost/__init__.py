@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         Organization,
         ParameterMetadata,
         RetryRules,
+        Schedule,
         Secret,
         WorkflowMetadata,
     )
@@ -45,7 +46,7 @@ _HOMES = {
                        "PermissionError", "TimeoutError", "ValidationError", "WorkflowException"),
     "bifrost.integrations.base": ("BaseIntegration", "CircuitRules", "operation", "register_integration"),
     "bifrost.models": ("ActivityMetadata", "Caller", "DataProviderMetadata", "OAuthCredentials", "Organization", "ParameterMetadata",
-                       "RetryRules", "Secret", "WorkflowMetadata"),
+                       "RetryRules", "Schedule", "Secret", "WorkflowMetadata"),
     "bifrost.record": ("Record",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
@@ -67,6 +68,7 @@ __all__ = [
     "PermissionError",
     "Record",
     "RetryRules",
+    "Schedule",
     "Secret",
     "TimeoutError",
     "ValidationError",

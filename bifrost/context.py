@@ -12,14 +12,14 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from enum import Enum
 from typing import Any
 
 from bifrost.errors import ConfigurationError
 from bifrost.models import BYTES_KEY, Caller, OAuthCredentials, Organization, Secret
 
-_SENSITIVE = re.compile(r"\w*(secret|password|passwd|passphrase|token|credential)s?|(api|access|auth|private|secret)?keys?|pwd|authorization")
+_SENSITIVE = re.compile(r"\w*(secret|password|passwd|passphrase|token|credential)s?|(api|access|auth|private|secret)?keys?|pwd|authorization|cookies?|jwts?|bearer")
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 REDACTED = "***REDACTED***"
 """What stands where a value may not be written down."""
@@ -121,17 +121,21 @@ class OrganizationContext(abc.ABC):
         org: The organization, or None in an execution without one.
         caller: Who started the execution.
         execution_id: The execution's id, which is its Temporal workflow id.
+        scheduled_at: The time that the execution was started for, in UTC, whenever it really began: its schedule's, or that
+            of a start that was put off. None in any other.
     """
 
     org: Organization | None
     caller: Caller
     execution_id: str
+    scheduled_at: datetime | None
 
     def __init__(self, *, org: Organization | None, global_config: Mapping[str, Any], caller: Caller,
-                 execution_id: str) -> None:
+                 execution_id: str, scheduled_at: datetime | None = None) -> None:
         self.org = org
         self.caller = caller
         self.execution_id = execution_id
+        self.scheduled_at = scheduled_at
         self._scopes = [org.config if org else {}, global_config]
         self._variables: dict[str, Any] = {}
 

@@ -16,10 +16,12 @@ from typing import Any, TypeVar, overload
 from bifrost import calling, cron, messages, parameters
 from bifrost.errors import DefinitionError, ValidationError
 from bifrost.models import (
+    OVERLAPS,
     ActivityMetadata,
     DataProviderMetadata,
     ParameterMetadata,
     RetryRules,
+    Schedule,
     SourceLocation,
     WorkflowMetadata,
 )
@@ -35,6 +37,8 @@ _PENDING_ATTRIBUTE = "_pending_parameters"
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _MODES = ("sync", "async", "scheduled")
+_LONGEST = 366 * 86_400
+"""How many seconds a schedule may catch up with, or spread over: a year."""
 
 
 def location_of(function: Callable[..., Any]) -> SourceLocation:
@@ -59,7 +63,8 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 def param(name: str, type: str | None = None, label: str | None = None, required: bool | None = None,  # noqa: A002
           validation: Mapping[str, Any] | None = None, data_provider: str | None = None,
-          default_value: Any = None, help_text: str | None = None) -> Callable[[F], F]:
+          default_value: Any = None, help_text: str | None = None, validate_options: bool = False,
+          data_provider_inputs: Mapping[str, str] | None = None) -> Callable[[F], F]:
     """Describe one parameter. Stands below `@workflow` or `@data_provider`; the order read is the order shown.
 
     Args:
@@ -74,6 +79,10 @@ def param(name: str, type: str | None = None, label: str | None = None, required
         data_provider: The name of the data provider whose options a form offers.
         default_value: The value where none is given.
         help_text: A sentence for whoever fills in the form.
+        validate_options: Whether an execution with a value that is none of the options is refused before its code begins. A
+            list's items are all held against them; a call without a value is not, and neither is a direct call of the function.
+        data_provider_inputs: Where the data provider has parameters: which parameter of this function each of them is,
+            `{"country": "office_country"}`.
 
     Raises:
         DefinitionError: an unknown type or rule, or a second parameter of that name; names file and line.
@@ -87,9 +96,13 @@ def param(name: str, type: str | None = None, label: str | None = None, required
         pending: list[Declared] = function.__dict__.setdefault(_PENDING_ATTRIBUTE, [])
         if any(known.parameter.name == name for known in pending):
             raise _refuse(function, f"Parameter '{name}' of {_name_of(function)} is described twice")
+        if (validate_options or data_provider_inputs) and not data_provider:
+            raise _refuse(function, f"Parameter '{name}' of {_name_of(function)} has no data_provider whose options it could "
+                                    f"{'be held against' if validate_options else 'get by data_provider_inputs'}")
         said = ParameterMetadata(
             name=name, type=type or parameters.UNSAID, label=label or parameters.title(name), required=bool(required),
-            validation=dict(validation or {}), data_provider=data_provider, default_value=default_value, help_text=help_text)
+            validation=dict(validation or {}), data_provider=data_provider, default_value=default_value, help_text=help_text,
+            validate_options=validate_options, data_provider_inputs=dict(data_provider_inputs or {}))
         pending.insert(0, Declared(said if type is None else _fitting(function, said), says_required=required is not None))
         return function
     return decorate
@@ -97,7 +110,7 @@ def param(name: str, type: str | None = None, label: str | None = None, required
 
 def workflow(name: str, description: str = "", category: str = "General", tags: Sequence[str] | None = None,
              execution_mode: str = "sync", timeout_seconds: float = 0, retry_policy: Mapping[str, Any] | None = None,
-             schedule: str | None = None, requires_org: bool = True, expose_in_forms: bool = True,
+             schedule: str | Schedule | None = None, requires_org: bool = True, expose_in_forms: bool = True,
              requires_approval: bool = False) -> Callable[[F], F]:
     """Make an `async def` that takes a context first a durable workflow.
 
@@ -110,7 +123,8 @@ def workflow(name: str, description: str = "", category: str = "General", tags: 
         timeout_seconds: How long one execution may take, from its start; 0 means no limit. Its clean-up may take ten minutes more.
         retry_policy: For its integration calls: `max_attempts`, `backoff` (a factor), `backoff_seconds` (the first
             wait), `max_backoff_seconds`.
-        schedule: A cron expression, in UTC.
+        schedule: A cron expression, in UTC, or a `Schedule`, which also says time zone, overlap and the like. By default an
+            execution is left out while its predecessor runs, and caught up with for a day where Temporal was down.
         requires_org: Whether an execution needs an organization.
         expose_in_forms: Whether a form may be shown for it.
         requires_approval: Whether an execution waits, before its code begins, until somebody other than its caller has
@@ -135,15 +149,24 @@ def workflow(name: str, description: str = "", category: str = "General", tags: 
     return decorate
 
 
-def data_provider(name: str, description: str = "", category: str = "General",
-                  cache_ttl_seconds: float = 300) -> Callable[[F], F]:
-    """Make an `async def` that takes a context first a source of options: a list of `{"label", "value", "metadata"?}`.
+def data_provider(name: str, description: str = "", category: str = "General", cache_ttl_seconds: float = 300,
+                  stale_seconds: float = 0, timeout_seconds: float = 60, retry_policy: Mapping[str, Any] | None = None) -> Callable[[F], F]:
+    """Make a function that takes a context first a source of options: a list of `{"label", "value", "metadata"?}`.
+
+    At most 1,000 of them, each with a value of its own: a text, a number, or true or false. They may also be dataclasses or
+    pydantic models with these fields. A sync function runs in a thread, so the decorated function is always awaited.
+
+    An error is never cached. A provider that catches its errors and answers an empty list has given an answer, and that is
+    cached like any other: let the error out, with `stale_seconds` where a form had better show the last list.
 
     Args:
         name: What `@param(..., data_provider=name)` refers to.
         description: What it lists; the first line of the docstring by default.
         category: Where lists show it.
         cache_ttl_seconds: How long an answer may be reused, per organization and inputs; 0 means never.
+        stale_seconds: How much longer the last good answer is served, marked as stale, while the provider fails; 0 means not.
+        timeout_seconds: How long one attempt may take.
+        retry_policy: How a failed attempt is retried, as `@workflow` takes it.
 
     Raises:
         DefinitionError: what was written cannot work; names file, line and cure.
@@ -152,13 +175,12 @@ def data_provider(name: str, description: str = "", category: str = "General",
         raise _refuse(name, f"@data_provider needs a name: write @data_provider(name=\"{getattr(name, '__name__', 'name')}\")")
 
     def decorate(function: F) -> F:
-        _check_function(function, "data provider", name)
-        if cache_ttl_seconds < 0:
-            raise _refuse(function, f"cache_ttl_seconds of data provider '{name}' is negative; 0 means no cache")
+        _check_provider(function, name, retry_policy or {}, cache_ttl_seconds=cache_ttl_seconds, stale_seconds=stale_seconds,
+                        timeout_seconds=timeout_seconds)
         metadata = DataProviderMetadata(
             name=name, description=description or _first_line(function), function=function,
-            source=location_of(function), category=category, cache_ttl_seconds=cache_ttl_seconds,
-            parameters=_described(function, name))
+            source=location_of(function), category=category, cache_ttl_seconds=cache_ttl_seconds, stale_seconds=stale_seconds,
+            timeout_seconds=timeout_seconds, retry_policy=dict(retry_policy or {}), parameters=_described(function, name))
         return _checked(function, metadata.parameters, DATA_PROVIDER_ATTRIBUTE, metadata)
     return decorate
 
@@ -234,11 +256,32 @@ def _first_line(function: Callable[..., Any]) -> str:
     return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
+def _check_provider(function: Callable[..., Any], name: str, retry_policy: Mapping[str, Any], **seconds: float) -> None:
+    _check_name(function, "data provider", name)
+    if not inspect.isroutine(function):
+        raise _refuse(function, f"The data provider '{name}' is no function: {function!r}")
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        raise _refuse(function, f"The data provider '{name}' yields, and its options travel whole: return a list")
+    _check_context(function, "data provider", name)
+    for key, value in seconds.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _LONGEST:
+            raise _refuse(function, f"{key} of data provider '{name}' must be a number of at most {_LONGEST:,}: {value!r}")
+        if value < 0:
+            raise _refuse(function, f"{key} of data provider '{name}' is negative")
+    if not seconds["timeout_seconds"]:
+        raise _refuse(function, f"timeout_seconds of data provider '{name}' must be above 0")
+    _check_retries(function, "Data provider", name, retry_policy)
+
+
 def _check_function(function: Callable[..., Any], kind: str, name: str) -> None:
     written = getattr(function, "__name__", name)
     _check_name(function, kind, name)
     if not inspect.iscoroutinefunction(function):
         raise _refuse(function, f"The {kind} '{name}' must be an async function: write `async def {written}`")
+    _check_context(function, kind, name)
+
+
+def _check_context(function: Callable[..., Any], kind: str, name: str) -> None:
     arguments = list(inspect.signature(function).parameters.values())
     if not arguments or arguments[0].kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
         raise _refuse(function, f"The {kind} '{name}' takes no context: make `context` its first argument")
@@ -271,7 +314,7 @@ def _check_retries(function: Callable[..., Any], kind: str, name: str, retry_pol
 
 
 def _check_workflow(function: Callable[..., Any], name: str, execution_mode: str, timeout_seconds: float,
-                    schedule: str | None, retry_policy: Mapping[str, Any]) -> None:
+                    schedule: str | Schedule | None, retry_policy: Mapping[str, Any]) -> None:
     _check_function(function, "workflow", name)
     if execution_mode not in _MODES:
         raise _refuse(function, f"Invalid execution_mode {execution_mode!r} of workflow '{name}'. "
@@ -282,9 +325,24 @@ def _check_workflow(function: Callable[..., Any], name: str, execution_mode: str
         raise _refuse(function, f"timeout_seconds of workflow '{name}' is no number: {timeout_seconds!r}")
     if timeout_seconds < 0:
         raise _refuse(function, f"timeout_seconds of workflow '{name}' is negative; 0 means no limit")
-    if schedule and (fault := cron.fault(schedule)):
-        raise _refuse(function, f"The schedule of workflow '{name}' is no cron expression: {fault}")
+    if schedule and (fault := _schedule_fault(schedule)):
+        raise _refuse(function, f"The schedule of workflow '{name}' {fault}")
     _check_retries(function, "Workflow", name, retry_policy)
+
+
+def _schedule_fault(schedule: str | Schedule) -> str | None:
+    said = schedule if isinstance(schedule, Schedule) else Schedule(schedule)
+    if fault := cron.fault(said.cron):
+        return f"is no cron expression: {fault}"
+    if fault := cron.zone_fault(said.timezone):
+        return f"has no time zone: {fault}"
+    if said.overlap not in OVERLAPS:
+        return f"has an unknown overlap {said.overlap!r}; known: {', '.join(OVERLAPS)}"
+    for key, least in (("catchup_seconds", 10), ("jitter_seconds", 0)):
+        value = getattr(said, key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= _LONGEST:
+            return f"needs {key} to be a number from {least} to {_LONGEST:,}: {value!r}"
+    return None
 
 
 def _described(function: Callable[..., Any], name: str) -> tuple[ParameterMetadata, ...]:
@@ -297,6 +355,8 @@ def _described(function: Callable[..., Any], name: str) -> tuple[ParameterMetada
                                     f"{function.__name__}{signature} does not take")
     complete = parameters.of_signature(signature, declared)
     unsaid = {one.parameter.name for one in declared if one.parameter.type == parameters.UNSAID}
+    if fault := parameters.inputs_fault(complete):
+        raise _refuse(function, f"Parameter {fault}")
     return tuple(_fitting(function, one) if one.name in unsaid else one for one in complete)
 
 
@@ -321,7 +381,7 @@ def _checked(function: F, described: tuple[ParameterMetadata, ...], attribute: s
         if names[0] not in values:
             raise TypeError(f"{function.__name__}() needs a context as its first argument")
         context = values.pop(names[0])
-        return await function(context, **values | parameters.bind(described, values))
+        return await calling.call(function, (context,), values | parameters.bind(described, values))
 
     setattr(call, attribute, metadata)
     return call  # type: ignore[return-value]

@@ -6,9 +6,12 @@ default. The shape of the start argument, the activity names and the search attr
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final
+import hashlib
+import json
+from datetime import UTC
+from typing import Annotated, Any, ClassVar, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 TASK_QUEUE: Final = "bifrost"
 
@@ -19,6 +22,9 @@ TAKE_TURN: Final = "take_turn"
 WHO_ENDED: Final = "who_ended"
 ENGINE_ACTIVITIES: Final = (BEGIN, CHECKPOINT, LOCATE_SECRET, TAKE_TURN, WHO_ENDED)
 """Activity types that no `@activity` may have; an integration's have a dot."""
+DESCRIBE_PROVIDER: Final = "bifrost.describe_provider"
+FETCH_OPTIONS: Final = "bifrost.fetch_options"
+CHECK_OPTIONS: Final = "bifrost.check_options"
 
 TURNSTILE: Final = "bifrost.turnstile"
 """The workflow type of a turnstile; see `temporal.turnstile`."""
@@ -26,6 +32,13 @@ ENTER: Final = "enter"
 LEAVE: Final = "leave"
 ADMITTED: Final = "bifrost.admitted"
 """The signal that lets an execution in; no event of user code."""
+
+OPTIONS: Final = "bifrost.options"
+"""The workflow type of a data provider's list; see `temporal.options`."""
+REFRESH: Final = "refresh"
+"""The signal that has a list fetched anew."""
+ENGINE_WORKFLOWS: Final = (TURNSTILE, OPTIONS)
+"""Workflow types that are no execution of user code."""
 
 APPROVE: Final = "approve"
 """The update by which an execution is approved or rejected."""
@@ -43,10 +56,19 @@ SEARCH_ATTRIBUTES: Final = (ORG_ATTRIBUTE, OUTCOME_ATTRIBUTE, CHECKPOINT_ATTRIBU
                             CALLER_ATTRIBUTE)
 """All of type Keyword."""
 
+SCHEDULED_TIME_ATTRIBUTE: Final = "TemporalScheduledStartTime"
+"""Temporal's own: the nominal time of an execution that a schedule started."""
+
 CONTEXT_ARGUMENT: Final = "$context"
 """The key of `{"$context": true}`, which stands for the workflow's context among an `@activity`'s arguments."""
 POSITIONAL: Final = "*"
 """The key of an integration call's input that holds positional arguments the signature does not name."""
+
+
+Via = Literal["form", "api", "schedule", "operator", "workflow"]
+"""The door that an execution came through."""
+Moment = Annotated[AwareDatetime, AfterValidator(lambda moment: moment.astimezone(UTC))]
+"""A moment, in UTC; in ISO 8601 where it is stored."""
 
 
 class _Message(BaseModel):
@@ -96,13 +118,19 @@ class MapMessage(_Message):
 
 
 class StartMessage(_Message):
-    """The one argument of every workflow. `map` is Bifrost's own."""
+    """The one argument of every workflow. `map` is Bifrost's own.
+
+    `via` says which door it came through; without it, whoever may start Temporal workflows did, an operator. `begin_at` is
+    the time that it is started for: the run waits for it, where it is not over.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     org_id: str | None = None
     params: dict[str, Any] = Field(default_factory=dict)
     caller: CallerMessage | None = None
+    via: Via | None = None
+    begin_at: Moment | None = None
     map: MapMessage | None = None
 
 
@@ -174,7 +202,8 @@ class CheckpointMessage(_Message):
 class CallContext(_Message):
     """What crosses from an execution to its activities, in the header `bifrost-context`.
 
-    `attempts_before` are attempts of the same call that an activity before this one has made.
+    `attempts_before` are attempts of the same call that an activity before this one has made. `scheduled_at` is the nominal
+    time of an execution that was started for one.
     """
 
     execution_id: str
@@ -183,6 +212,7 @@ class CallContext(_Message):
     org_id: str | None = None
     caller: CallerMessage
     attempts_before: int = 0
+    scheduled_at: Moment | None = None
 
 
 class NotNow(_Message):
@@ -202,6 +232,15 @@ class NotNow(_Message):
 def turnstile_id(place: str) -> str:
     """The execution id of a place's turnstile."""
     return f"bifrost-turnstile/{place}"
+
+
+def schedule_id(task_queue: str, workflow: str, org_id: str | None) -> str:
+    """The id of the Temporal schedule of a workflow for an organization, or GLOBAL: `bifrost/weekly_license_audit/acme`.
+
+    With the search attribute `BifrostOrg`, which says the same organization, it tells Bifrost's schedules from others. The
+    executions that it starts have this id, too, with their nominal time behind it: `…/acme-2026-11-30T09:00:00Z`.
+    """
+    return f"{task_queue}/{workflow}/{org_id or GLOBAL_SCOPE}"
 
 
 class TurnMessage(_Message):
@@ -235,3 +274,60 @@ class ResumeMessage(_Message):
     path: str | None = None
     integrations: list[str] | None = None
     keep: bool = True
+
+
+class ProviderMessage(_Message):
+    """Whose list of a data provider, for which inputs."""
+
+    org_id: str | None = None
+    provider: str
+    inputs: dict[str, Any] = Field(default_factory=dict)
+
+
+def options_id(task_queue: str, asked: ProviderMessage) -> str:
+    """The id of the runs that fetch and keep one list. Lists of two organizations never have one id."""
+    org_id = asked.org_id or GLOBAL_SCOPE
+    derived_from = json.dumps([task_queue, org_id, asked.provider, asked.inputs], sort_keys=True)  # never change it
+    digest = hashlib.sha256(derived_from.encode(errors="surrogatepass")).hexdigest()
+    return f"bifrost-options/{task_queue}/{org_id}/{asked.provider}/{digest[:24]}"
+
+
+class ProviderRules(_Message):
+    """How a data provider is called, as the newest code declares it, in seconds."""
+
+    timeout_seconds: float
+    heartbeat_seconds: float
+    max_attempts: int
+    initial_seconds: float
+    factor: float
+    max_seconds: float
+    cache_ttl_seconds: float
+    stale_seconds: float
+
+
+class KeptOptions(_Message):
+    """A list that a data provider answered: valid until `expires_at`, and of use until `ends_at` while it fails."""
+
+    options: list[dict[str, Any]]
+    expires_at: AwareDatetime
+    ends_at: AwareDatetime
+
+
+class OptionsState(_Message):
+    """What a run of `bifrost.options` starts with: the list that it keeps, or none, which it then fetches at once.
+
+    `failure` is why there is no newer one, as `{"error", "message", "details"}`.
+    """
+
+    asked: ProviderMessage
+    kept: KeptOptions | None = None
+    failure: dict[str, Any] | None = None
+
+
+class OptionCheck(_Message):
+    """A parameter whose values have to be among a data provider's options."""
+
+    parameter: str
+    provider: str
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    values: list[Any]

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, NoReturn
 
-from bifrost.errors import DefinitionError, ValidationError
+from bifrost.errors import DefinitionError
 
 BYTES_KEY = "$bytes"
 """The key under which bytes travel, in base64: `{"$bytes": "AA=="}`; never change it."""
@@ -37,9 +37,67 @@ class OrganizationLimits:
             (self.executions, everywhere.executions), (self.executions_per_minute, everywhere.executions_per_minute))))
 
 
+OVERLAPS = ("skip", "buffer_one", "buffer_all", "cancel_other", "allow_all")
+"""What may become of a scheduled execution whose predecessor still runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When a workflow runs by itself: `@workflow(schedule=Schedule("0 9 * * 1", timezone="Europe/Berlin"))`.
+
+    Attributes:
+        cron: Five fields (minute, hour, day, month, weekday), or `@daily` and the like.
+        timezone: The clock that `cron` is read by, as the IANA database names it. A time that a change of clocks leaves out
+            does not come that day; one that it repeats comes once or twice, by the zone.
+        overlap: What becomes of an execution whose predecessor still runs: `skip` leaves it out, `buffer_one` and
+            `buffer_all` let one or all wait, `cancel_other` cancels the predecessor, `allow_all` runs both.
+        catchup_seconds: How late an execution may still begin when Temporal was down at its time; at least 10. A day by
+            default: no outage of a night loses the weekly audit, and no job of last month runs today. How late a worker
+            comes does not matter: what was started waits for one.
+        jitter_seconds: By how much, at most, each execution is delayed, so that those of many organizations spread.
+        enabled: Whether organizations have it that do not say so themselves.
+    """
+
+    cron: str
+    timezone: str = "UTC"
+    overlap: str = "skip"
+    catchup_seconds: float = 86_400
+    jitter_seconds: float = 0
+    enabled: bool = True
+
+    def __str__(self) -> str:
+        return self.cron if self.timezone == "UTC" else f"{self.cron} {self.timezone}"
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleOverride:
+    """What an organization says about a workflow's schedule; None where it says nothing.
+
+    Attributes:
+        cron: Its own times.
+        timezone: Its own clock.
+        paused: Whether the schedule exists and rests.
+        enabled: Whether there is one at all.
+    """
+
+    cron: str | None = None
+    timezone: str | None = None
+    paused: bool | None = None
+    enabled: bool | None = None
+
+    def over(self, everybodys: ScheduleOverride) -> ScheduleOverride:
+        """This, and what is said for all organizations where this says nothing."""
+        own = {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+        return replace(everybodys, **own)
+
+    def applied_to(self, schedule: Schedule) -> Schedule:
+        """The schedule with the times of this."""
+        return replace(schedule, cron=self.cron or schedule.cron, timezone=self.timezone or schedule.timezone)
+
+
 @dataclass(frozen=True, slots=True)
 class Organization:
-    """A tenant. `config` is plain; a secret in it is a reference, `{"secret_ref": NAME}`."""
+    """A tenant. `config` is plain; a secret in it is a reference, `{"secret_ref": NAME}`. `schedules` is by workflow."""
 
     id: str
     name: str
@@ -47,6 +105,7 @@ class Organization:
     active: bool = True
     config: Mapping[str, Any] = field(default_factory=dict)
     limits: OrganizationLimits = OrganizationLimits()
+    schedules: Mapping[str, ScheduleOverride] = field(default_factory=dict)
 
     @property
     def org_id(self) -> str:
@@ -68,6 +127,8 @@ class Caller:
     name: str = ""
 
 
+SCHEDULER = Caller(user_id="system:scheduler", name="Scheduler")
+"""The caller of an execution that a schedule started."""
 SYSTEM_CALLER = Caller(user_id="system", name="System")
 """The caller of an execution that was started without saying who starts it."""
 
@@ -75,6 +136,7 @@ SYSTEM_CALLER = Caller(user_id="system", name="System")
 class ExecutionStatus(enum.StrEnum):
     """What became of an execution; always derived from Temporal, never stored beside it."""
 
+    SCHEDULED = "Scheduled"
     PENDING = "Pending"
     RUNNING = "Running"
     SUCCESS = "Success"
@@ -98,7 +160,10 @@ class SourceLocation:
 
 @dataclass(frozen=True, slots=True)
 class ParameterMetadata:
-    """One parameter of a workflow or data provider, as `@param` or the signature describes it."""
+    """One parameter of a workflow or data provider, as `@param` or the signature describes it.
+
+    `data_provider_inputs` says of the data provider's parameters which of the workflow's they are.
+    """
 
     name: str
     type: str
@@ -108,11 +173,13 @@ class ParameterMetadata:
     data_provider: str | None = None
     default_value: Any = None
     help_text: str | None = None
+    validate_options: bool = False
+    data_provider_inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowMetadata:
-    """What `@workflow` recorded. `timeout_seconds` of 0 means no timeout."""
+    """What `@workflow` recorded. `timeout_seconds` of 0 means no timeout; `schedule` is as it was written."""
 
     name: str
     description: str
@@ -123,16 +190,25 @@ class WorkflowMetadata:
     execution_mode: str = "sync"
     timeout_seconds: float = 0
     retry_policy: Mapping[str, Any] = field(default_factory=dict)
-    schedule: str | None = None
+    schedule: str | Schedule | None = None
     requires_org: bool = True
     expose_in_forms: bool = True
     requires_approval: bool = False
     parameters: tuple[ParameterMetadata, ...] = ()
 
+    @property
+    def timing(self) -> Schedule | None:
+        """The schedule, whole; None without one."""
+        return self.schedule if isinstance(self.schedule, Schedule) else Schedule(self.schedule) if self.schedule else None
+
 
 @dataclass(frozen=True, slots=True)
 class DataProviderMetadata:
-    """What `@data_provider` recorded. `cache_ttl_seconds` of 0 means that answers are never cached."""
+    """What `@data_provider` recorded. `cache_ttl_seconds` of 0 means that answers are never cached.
+
+    `stale_seconds` is how long after that the last good answer is served while there is no new one; `timeout_seconds` bounds
+    one attempt.
+    """
 
     name: str
     description: str
@@ -141,6 +217,9 @@ class DataProviderMetadata:
     category: str = "General"
     cache_ttl_seconds: float = 300
     parameters: tuple[ParameterMetadata, ...] = ()
+    stale_seconds: float = 0
+    timeout_seconds: float = 60
+    retry_policy: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +306,10 @@ class OAuthCredentials:
 class Secret:
     """A handle of a secret, as workflow code sees it: the name, never the value.
 
-    Pass it as an argument of an integration call; the value is read where the call is made. It prints as stars and
-    cannot become part of another string, because whatever workflow code holds is written to Temporal's history.
+    Pass it as an argument of an integration call or an `@activity`, also within lists, dictionaries, dataclasses and
+    models; the value is read where the call is made. Where it is shown (`str`, `repr`, an f-string, a log line, a checkpoint,
+    a result) it is stars. Whatever else needs its text raises TypeError, because whatever workflow code holds is written to
+    Temporal's history.
     """
 
     __slots__ = ("name", "org_id")
@@ -269,14 +350,20 @@ class Secret:
         return "********"
 
     def _refuse(self, *_: Any) -> NoReturn:
-        raise ValidationError(
-            f"The secret '{self.name}' is a handle here and has no text: pass it as it is to an integration call, "
-            "which reads the value, instead of building a string of it in the workflow", field=self.name)
+        raise TypeError(
+            f"The secret '{self.name}' is a handle here and has no text: pass it as it is to an integration call or an `@activity`, "
+            "which get the value, instead of using its text in the workflow")
 
-    __add__ = __radd__ = __mod__ = __rmod__ = __len__ = __iter__ = __getitem__ = __bytes__ = _refuse
+    __add__ = __radd__ = __mul__ = __rmul__ = __mod__ = __rmod__ = __len__ = __iter__ = __getitem__ = __contains__ = __bytes__ = _refuse
+    __lt__ = __le__ = __gt__ = __ge__ = __int__ = __float__ = __index__ = _refuse
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and hasattr(str, name):
+            self._refuse()
+        raise AttributeError(f"A secret handle has no '{name}'")
 
     def __format__(self, spec: str) -> str:
-        self._refuse()
+        return format(str(self), spec)
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Secret):

@@ -20,7 +20,7 @@ from bifrost.context import OrganizationContext
 from bifrost.decorators import DATA_PROVIDER_ATTRIBUTE
 from bifrost.errors import NotFoundError
 from bifrost.integrations.registry import methods
-from bifrost.models import DataProviderMetadata, WorkflowMetadata
+from bifrost.models import DataProviderMetadata, ParameterMetadata, WorkflowMetadata
 from bifrost.workspace import guard
 from bifrost.workspace.catalog import Catalog
 from bifrost.workspace.discovery import discover
@@ -40,7 +40,7 @@ class Finding:
     Attributes:
         file: Relative to the workspace.
         line: The line in it; 0 where no line is to blame.
-        rule: load, import, determinism, await, integration, arguments, workflow, provider or context.
+        rule: load, import, determinism, await, integration, arguments, workflow, provider, schedule or context.
         message: What is wrong, and the cure.
     """
 
@@ -71,6 +71,7 @@ def check(root: Path, safe: frozenset[str] = frozenset()) -> tuple[Catalog, list
               if (failure.file, failure.line) not in said]
     for entry in catalog.workflows.values():
         found += _of_parameters(entry.metadata, entry.path, catalog)
+        found += _of_schedule(entry.metadata, entry.path)
         found += _read(revision, entry.path, entry.metadata, catalog, safe)
     for provider in catalog.data_providers.values():
         path = Path(provider.source.file).relative_to(root.resolve()).as_posix()
@@ -121,6 +122,29 @@ def _of_parameters(metadata: WorkflowMetadata | DataProviderMetadata, path: str,
         if name and name not in catalog.data_providers:
             yield Finding(path, metadata.source.line, "provider", f"parameter '{parameter.name}' of '{metadata.name}': "
                           f"{NotFoundError.of('Data provider', name, catalog.data_providers)}")
+        elif name:
+            for why in _of_inputs(parameter, catalog.data_providers[name]):
+                yield Finding(path, metadata.source.line, "provider", f"parameter '{parameter.name}' of '{metadata.name}': {why}")
+
+
+def _of_inputs(parameter: ParameterMetadata, provider: DataProviderMetadata) -> Iterator[str]:
+    """What is wrong with what a data provider is given for a parameter."""
+    known = {one.name: one for one in provider.parameters}
+    for name in parameter.data_provider_inputs:
+        if name not in known:
+            yield str(NotFoundError.of("Input", name, known, f"The data provider '{provider.name}' takes: {', '.join(known) or 'none'}"))
+    missing = [name for name, one in known.items() if one.required and name not in parameter.data_provider_inputs]
+    if missing:
+        yield (f"the data provider '{provider.name}' needs {', '.join(missing)}: write "
+               f"data_provider_inputs={{{', '.join(f'{name!r}: <a parameter>' for name in missing)}}}")
+
+
+def _of_schedule(metadata: WorkflowMetadata, path: str) -> Iterator[Finding]:
+    if metadata.schedule:
+        for parameter in metadata.parameters:
+            if parameter.required and parameter.default_value is None:
+                yield Finding(path, metadata.source.line, "schedule", f"a schedule gives '{metadata.name}' no parameters, and "
+                              f"'{parameter.name}' is required: give it a default")
 
 
 # --- code ---------------------------------------------------------------------------------------------------------------

@@ -87,8 +87,9 @@ def redirected(organizations: OrganizationStore, *, graph: str, user_api: str, h
             changed[USER_API_URL] = user_api
         return changed
 
+    schedules = {name: _said(asdict(one)) for name, one in organizations.global_schedules().items()}
     document = {
-        "global": {"config": with_simulators(organizations.global_config(), GLOBAL)},
+        "global": {"config": with_simulators(organizations.global_config(), GLOBAL), **({"schedules": schedules} if schedules else {})},
         "organizations": [
             {**_said(asdict(one)), "config": with_simulators(one.config, one.id)} for one in organizations.all()]}
     heading = "# Written by `bifrost dev`, which leads these organizations to simulators. Change their own file instead.\n"

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from bifrost.models import SYSTEM_CALLER, Caller
@@ -22,6 +23,7 @@ class Call:
         workflow: The execution's workflow.
         activity: What is called: `<integration>.<method>`, or the data provider's name.
         attempt: Which attempt this is, from 1.
+        scheduled_at: The time that the execution was started for, or None.
         variables: What `set_variable` kept during the call.
     """
 
@@ -31,6 +33,7 @@ class Call:
     workflow: str = ""
     activity: str = ""
     attempt: int = 1
+    scheduled_at: datetime | None = None
     variables: dict[str, Any] = field(init=False, default_factory=dict, repr=False, compare=False)
     _numbers: Iterator[int] = field(init=False, default_factory=lambda: itertools.count(1), repr=False, compare=False)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bifrost.errors import NotFoundError
-from bifrost.models import Organization
+from bifrost.models import Organization, ScheduleOverride
 
 
 class OrganizationStore(abc.ABC):
@@ -24,6 +24,10 @@ class OrganizationStore(abc.ABC):
     @abc.abstractmethod
     def global_config(self) -> Mapping[str, Any]:
         """The configuration of the GLOBAL scope."""
+
+    def global_schedules(self) -> Mapping[str, ScheduleOverride]:
+        """What is said of workflows' schedules for all organizations, by workflow; each organization's `schedules` have it already."""
+        return {}
 
     def get(self, org_id: str) -> Organization:
         """One organization.

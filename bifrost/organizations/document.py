@@ -16,8 +16,9 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 from pydantic import ValidationError as PydanticError
 
+from bifrost import cron
 from bifrost.errors import ConfigurationError, ValidationError
-from bifrost.models import GLOBAL, Organization, OrganizationLimits
+from bifrost.models import GLOBAL, Organization, OrganizationLimits, ScheduleOverride
 from bifrost.secrets.base import check_segment
 
 _SHOWN: Final = 10
@@ -72,17 +73,53 @@ class _Limits(_Entry):
         return OrganizationLimits(self.executions, self.executions_per_minute)
 
 
+def _cron(text: str) -> str:
+    if fault := cron.fault(text):
+        raise ValueError(f"is no cron expression: {fault}")
+    return text
+
+
+def _timezone(name: str) -> str:
+    if fault := cron.zone_fault(name):
+        raise ValueError(f"is no time zone: {fault}")
+    return name
+
+
+class _Schedule(_Entry):
+    cron: Annotated[str, AfterValidator(_cron)] | None = None
+    timezone: Annotated[str, AfterValidator(_timezone)] | None = None
+    paused: StrictBool | None = None
+    enabled: StrictBool | None = None
+
+    def read(self) -> ScheduleOverride:
+        """The same in the project's own words."""
+        return ScheduleOverride(self.cron, self.timezone, self.paused, self.enabled)
+
+
+_Schedules = dict[str, _Schedule]
+
+
+def _overrides(schedules: _Schedules) -> dict[str, ScheduleOverride]:
+    return {name: one.read() for name, one in schedules.items()}
+
+
 class _Organization(_Entry):
     id: Annotated[str, AfterValidator(_organization_id)]
     name: Annotated[str, Field(min_length=1)]
     tenant_id: str | None = None
     active: StrictBool = True
     limits: _Limits = Field(default_factory=_Limits)
+    schedules: _Schedules = Field(default_factory=dict)
     config: _Config = Field(default_factory=dict)
+
+    def read(self) -> Organization:
+        """The same in the project's own words."""
+        return Organization(self.id, self.name, self.tenant_id, self.active, self.config, self.limits.read(), _overrides(self.schedules))
 
 
 class _Global(_Entry):
     limits: _Limits = Field(default_factory=_Limits)
+    schedules: _Schedules = Field(default_factory=dict)
     config: _Config = Field(default_factory=dict)
 
 
@@ -93,12 +130,13 @@ class _File(_Entry):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What one file says. Lines count from 1; `global_config` and `global_limits` are None where the file has no `global`."""
+    """What one file says. Lines count from 1; `global_config`, `global_limits` and `global_schedules` are None where the file has no `global`."""
 
     file: Path
     organizations: tuple[tuple[Organization, int], ...]
     global_config: Mapping[str, Any] | None
     global_limits: OrganizationLimits | None
+    global_schedules: Mapping[str, ScheduleOverride] | None
     global_line: int
 
 
@@ -124,10 +162,9 @@ def read_document(file: Path) -> Document:
         raise _refusal(file, node, complaints)
     nodes = [node] if alone else _items(node, "organizations")
     return Document(
-        file, tuple((Organization(entry.id, entry.name, entry.tenant_id, entry.active, entry.config, entry.limits.read()),
-                     _line(entry_node, ("id",))) for entry, entry_node in zip(said.organizations, nodes, strict=True)),
+        file, tuple((entry.read(), _line(entry_node, ("id",))) for entry, entry_node in zip(said.organizations, nodes, strict=True)),
         said.everywhere.config if said.everywhere else None, said.everywhere.limits.read() if said.everywhere else None,
-        _line(node, ("global",)))
+        _overrides(said.everywhere.schedules) if said.everywhere else None, _line(node, ("global",)))
 
 
 def _configs(said: _File, *, alone: bool) -> Iterator[tuple[_Path, dict[str, Any]]]:

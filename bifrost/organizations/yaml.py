@@ -12,7 +12,7 @@ from typing import Any, Final
 import structlog
 
 from bifrost.errors import ConfigurationError, NotFoundError
-from bifrost.models import Organization, OrganizationLimits
+from bifrost.models import Organization, OrganizationLimits, ScheduleOverride
 from bifrost.organizations.base import OrganizationStore
 from bifrost.organizations.document import Document, read_document
 
@@ -30,6 +30,7 @@ class _State:
     by_id: Mapping[str, Organization]
     ordered: Sequence[Organization]
     global_config: Mapping[str, Any] = field(default_factory=dict)
+    global_schedules: Mapping[str, ScheduleOverride] = field(default_factory=dict)
 
 
 class YamlOrganizations(OrganizationStore):
@@ -60,6 +61,9 @@ class YamlOrganizations(OrganizationStore):
 
     def global_config(self) -> Mapping[str, Any]:
         return self._current().global_config
+
+    def global_schedules(self) -> Mapping[str, ScheduleOverride]:
+        return self._current().global_schedules
 
     def get(self, org_id: str) -> Organization:
         by_id = self._current().by_id
@@ -122,6 +126,7 @@ def _merge(documents: Iterable[Document]) -> _State:
     places: dict[str, str] = {}
     global_config: Mapping[str, Any] = {}
     limits = OrganizationLimits()
+    schedules: Mapping[str, ScheduleOverride] = {}
     for document in documents:
         named = [(organization.id, line) for organization, line in document.organizations]
         for key, line in [*named, *([] if document.global_config is None else [("", document.global_line)])]:
@@ -134,7 +139,14 @@ def _merge(documents: Iterable[Document]) -> _State:
         found |= {organization.id: organization for organization, _ in document.organizations}
         global_config = global_config if document.global_config is None else document.global_config
         limits = document.global_limits or limits
+        schedules = document.global_schedules or schedules
     if limits != OrganizationLimits():
         found = {org_id: replace(organization, limits=organization.limits.over(limits)) for org_id, organization in found.items()}
+    if schedules:
+        found = {org_id: replace(organization, schedules=_over(organization.schedules, schedules)) for org_id, organization in found.items()}
     ordered = tuple(found[org_id] for org_id in sorted(found))
-    return _State(found, ordered, global_config)
+    return _State(found, ordered, global_config, schedules)
+
+
+def _over(own: Mapping[str, ScheduleOverride], everybodys: Mapping[str, ScheduleOverride]) -> dict[str, ScheduleOverride]:
+    return {**everybodys, **{name: said.over(everybodys.get(name, ScheduleOverride())) for name, said in own.items()}}

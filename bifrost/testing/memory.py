@@ -15,7 +15,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from bifrost import calling, parameters
@@ -51,6 +51,7 @@ class InMemoryContext(OrganizationContext):
         global_secrets: Those of the GLOBAL scope.
         caller: Who started the execution.
         execution_id: The execution's id.
+        scheduled_at: The time that a schedule started it for.
 
     Attributes:
         org_config, global_config, secrets, global_secrets: As given; plain dictionaries, which a test may fill in later.
@@ -63,11 +64,11 @@ class InMemoryContext(OrganizationContext):
     def __init__(self, org: Organization | None = ORGANIZATION, *, config: Mapping[str, Any] | None = None,
                  global_config: Mapping[str, Any] | None = None, secrets: Mapping[str, str] | None = None,
                  global_secrets: Mapping[str, str] | None = None, caller: Caller = CALLER,
-                 execution_id: str = "test-execution") -> None:
+                 execution_id: str = "test-execution", scheduled_at: datetime | None = None) -> None:
         self.org_config: dict[str, Any] = {**(org.config if org else {}), **(config or {})}
         self.global_config: dict[str, Any] = dict(global_config or {})
         super().__init__(org=replace(org, config=self.org_config) if org else None, global_config=self.global_config,
-                         caller=caller, execution_id=execution_id)
+                         caller=caller, execution_id=execution_id, scheduled_at=scheduled_at)
         self.secrets: dict[str, str] = dict(secrets or {})
         self.global_secrets: dict[str, str] = dict(global_secrets or {})
         self.oauth_connections: dict[str, OAuthCredentials] = {}

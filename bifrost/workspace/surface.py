@@ -22,7 +22,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "engine.shared.error_handling": ("WorkflowException", "ValidationError", "IntegrationError", "ConfigurationError",
                                      "PermissionError", "TimeoutError", "NotFoundError", "DeterminismError"),
     "engine.shared.models": ("WorkflowMetadata", "ParameterMetadata", "DataProviderMetadata", "ActivityMetadata", "OAuthCredentials",
-                             "Organization", "Caller"),
+                             "Organization", "Caller", "Schedule"),
     "engine.shared.integrations.base": ("BaseIntegration", "register_integration", "RetryRules", "CircuitRules", "operation"),
 }
 """Which of the front door's names each older module serves."""

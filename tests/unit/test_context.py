@@ -75,7 +75,7 @@ def test_variables_are_kept() -> None:
 
 @pytest.mark.parametrize(("key", "hidden"), [
     ("api_key", True), ("apiKey", True), ("X-API-Key", True), ("clientSecret", True), ("password", True), ("accessToken", True),
-    ("api_tokens", True), ("secretKeys", True), ("APIKEY2", True), ("accesstoken", True), ("clientsecret", True), ("PASSWORD", True),
+    ("api_tokens", True), ("secretKeys", True), ("APIKEY2", True), ("Set-Cookie", True), ("jwt", True), ("accesstoken", True), ("clientsecret", True), ("PASSWORD", True),
     ("credentials", True), ("Authorization", True), ("db-passphrase", True), ("pwd", True), ("privatekey", True), ("", False),
     ("turkey", False), ("tokenized", False), ("secretary", False), ("author", False), ("monkey", False), ("keyboard", False), ("email", False), ("tokenizer", False)])
 def test_keys_are_sensitive_by_whole_words(key: str, hidden: bool) -> None:

@@ -69,6 +69,21 @@ def test_metadata_is_recorded() -> None:
     provider = sizes._data_provider_metadata  # type: ignore[attr-defined]
     assert (provider.name, provider.description, provider.cache_ttl_seconds) == ("sizes", "All sizes there are.", 0)
     assert [one.name for one in provider.parameters] == ["kind"]
+    assert (provider.stale_seconds, provider.timeout_seconds, provider.retry_policy) == (0, 60, {})
+
+
+async def test_a_data_provider_may_be_sync() -> None:
+    """It is awaited all the same, with its inputs checked."""
+    @data_provider(name="sizes", stale_seconds=5, timeout_seconds=2, retry_policy={"max_attempts": 2})
+    @param("kind", "int", data_provider="kinds", validate_options=True, data_provider_inputs={"of": "group"})
+    def sizes(context: Any, kind: int, group: str = "") -> list[Any]:
+        return [context, kind, group]
+
+    assert await sizes("context", "7") == ["context", 7, ""]  # type: ignore[misc]
+    provider = sizes._data_provider_metadata  # type: ignore[attr-defined]
+    assert (provider.stale_seconds, provider.timeout_seconds, provider.retry_policy) == (5, 2, {"max_attempts": 2})
+    kind = provider.parameters[0]
+    assert (kind.data_provider, kind.validate_options, kind.data_provider_inputs) == ("kinds", True, {"of": "group"})
 
 
 async def test_a_function_may_take_any_parameter() -> None:
@@ -96,6 +111,10 @@ async def _empty() -> None:
     pass
 
 
+def _yielding(context: Any) -> Any:
+    yield context
+
+
 async def _unnamed(context: Any, *args: Any) -> None:
     del context, args
 
@@ -113,6 +132,19 @@ async def _unnamed(context: Any, *args: Any) -> None:
     (workflow(name="a"), _unnamed, "arguments without a name"),
     (workflow(name="a"), greet, "is decorated twice"),
     (data_provider(name="a", cache_ttl_seconds=-1), _plain(), "is negative"),
+    (data_provider(name="a", stale_seconds="60"), _plain(), "stale_seconds of data provider 'a' must be a number of at most"),
+    (data_provider(name="a", cache_ttl_seconds=float("nan")), _plain(), "cache_ttl_seconds of data provider 'a' must be a number"),
+    (data_provider(name="a", timeout_seconds=0), _plain(), "timeout_seconds of data provider 'a' must be above 0"),
+    (data_provider(name="a", retry_policy={"max": 1}), _plain(), "Data provider 'a': Unknown retry_policy key 'max'"),
+    (data_provider(name="a"), functools.partial(_sync), "The data provider 'a' is no function"),
+    (data_provider(name="a"), _yielding, "yields, and its options travel whole: return a list"),
+    (data_provider(name="a"), lambda *, context: [context], "takes no context"),
+    (param("a", "string", validate_options=True), _plain(), "has no data_provider whose options it could be held against"),
+    (param("a", "string", data_provider_inputs={"b": "a"}), _plain(), "whose options it could get by data_provider_inputs"),
+    (lambda function: workflow(name="w")(param("a", data_provider="p", data_provider_inputs={"x": "b"})(function)), _plain(),
+     "Parameter 'a' gets its options by the parameter 'b', which there is not"),
+    (lambda function: workflow(name="w")(param("a", data_provider="p", data_provider_inputs={"x": "a"})(function)), _plain(),
+     "'a' can have no options before it has a value itself: 'a' needs 'a'"),
     (param("a", "colour"), _plain(), "Invalid parameter type 'colour' of 'a' in function. Must be one of: string"),
     (param("a", "string", validation={"minimum": 1}), _plain(), "Unknown validation 'minimum'"),
     (param("a", "string"), greet, "put it below"),

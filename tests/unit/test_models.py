@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from bifrost.errors import DefinitionError, ValidationError
+from bifrost.errors import DefinitionError
 from bifrost.models import (
     Caller,
     ExecutionStatus,
@@ -45,7 +46,8 @@ def test_credentials_know_when_they_expire() -> None:
 def test_a_secret_handle_prints_as_stars() -> None:
     """Its name may be seen; comparing handles, hashing and truth are no use of the value."""
     secret = Secret("acme", "api_key")
-    assert str(secret) == "********"
+    assert str(secret) == f"{secret}" == "{}".format(secret) == "%s" % secret == "********"  # noqa: UP031, UP032 - the point
+    assert f"{secret:>10}" == "  ********"
     assert repr(secret) == "Secret('api_key', ********)"
     assert secret == Secret("acme", "api_key") != Secret("acme", "other")
     assert secret != 3
@@ -56,12 +58,26 @@ def test_a_secret_handle_prints_as_stars() -> None:
 
 
 @pytest.mark.parametrize("use", [
-    lambda s: "Bearer " + s, lambda s: s + "x", lambda s: f"{s}", len, lambda s: s[0], list,
-    lambda s: s == "value", bytes, lambda s: s % 1])
+    lambda s: "Bearer " + s, lambda s: s + "x", lambda s: s * 2, len, lambda s: s[0], lambda s: s[:3], list, lambda s: "v" in s,
+    lambda s: s == "value", lambda s: s != b"value", lambda s: s < "value", bytes, int, lambda s: s % 1, lambda s: s.encode(),
+    lambda s: s.strip(), lambda s: s.startswith("v")])
 def test_a_secret_handle_is_no_text(use: Any) -> None:
     """What would need the value is refused, with what to do instead."""
-    with pytest.raises(ValidationError, match="pass it as it is to an integration call"):
+    with pytest.raises(TypeError, match="pass it as it is to an integration call or an `@activity`"):
         use(Secret("acme", "api_key"))
+
+
+@pytest.mark.parametrize("use", [lambda s: s in "value", lambda s: "".join(reversed([s])), json.dumps])
+def test_what_python_itself_refuses_a_handle(use: Any) -> None:
+    """Where a text is asked for and Python looks at no method of ours, a handle is none."""
+    with pytest.raises(TypeError, match="Secret"):
+        use(Secret("acme", "api_key"))
+
+
+def test_a_secret_handle_is_asked_for_what_it_has_not() -> None:
+    """Libraries ask objects for what they may have; a handle answers them as any object does."""
+    assert not hasattr(Secret("acme", "api_key"), "model_dump")
+    assert not hasattr(Secret("acme", "api_key"), "__json__")
 
 
 def test_a_secret_handle_cannot_be_changed() -> None:
@@ -107,4 +123,4 @@ def test_words_cannot_be_changed() -> None:
         Caller("u1").user_id = "u2"  # type: ignore[misc]
     assert Organization("a", "A").active
     assert [status.value for status in ExecutionStatus] == [
-        "Pending", "Running", "Success", "CompletedWithErrors", "Failed", "Timeout", "Cancelled", "Terminated"]
+        "Scheduled", "Pending", "Running", "Success", "CompletedWithErrors", "Failed", "Timeout", "Cancelled", "Terminated"]

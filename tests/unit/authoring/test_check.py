@@ -194,6 +194,20 @@ def test_options_that_nobody_provides_are_found(root: Path) -> None:
         "provider", "parameter 'item' of 'it': Data provider 'sises' not found. Did you mean 'sizes'?")
 
 
+def test_inputs_of_a_data_provider_are_found_wanting(root: Path) -> None:
+    """What it needs must be bound to a parameter, and what is bound must be something that it takes."""
+    _write(root, "data_providers/of.py", HEAD + "@data_provider(name='of')\nasync def of(context, kind, colour=''): ...\n")
+    _write(root, "workflows/it.py", HEAD + textwrap.dedent("""
+        @workflow(name="it")
+        @param("one", data_provider="of", data_provider_inputs={"kin": "two"})
+        @param("two", data_provider="of", data_provider_inputs={"kind": "three", "colour": "three"})
+        async def it(context, one: str, two: str, three: str): ...
+    """))
+    assert [(found.rule, found.message) for found in check(root)[1]] == [
+        ("provider", "parameter 'one' of 'it': Input 'kin' not found. Did you mean 'kind'? The data provider 'of' takes: kind, colour"),
+        ("provider", "parameter 'one' of 'it': the data provider 'of' needs kind: write data_provider_inputs={'kind': <a parameter>}")]
+
+
 def test_data_providers_are_read(root: Path) -> None:
     """They may reach outside, and may neither pass checkpoints nor call what is not there."""
     _write(root, "data_providers/more.py", HEAD + textwrap.dedent("""
@@ -219,3 +233,11 @@ def test_findings_are_in_the_order_of_the_files(root: Path) -> None:
     assert [str(one).split(" cannot")[0] for one in found] == [
         "workflows/it.py:10: determinism: open()", "workflows/it.py:11: determinism: time.sleep"]
     assert str(Finding("a.py", 0, "load", "why")) == "a.py: load: why"
+
+
+def test_a_schedule_gives_no_parameters(root: Path) -> None:
+    """So a workflow with one needs a default for each of its own: otherwise every execution of it would be refused."""
+    _write(root, "workflows/audit.py", HEAD + "@workflow(name='audit', schedule='@daily')\nasync def audit(context, days: int, note: str = ''): ...\n")
+    [found] = check(root)[1]
+    assert (found.file, found.rule, found.message) == (
+        "workflows/audit.py", "schedule", "a schedule gives 'audit' no parameters, and 'days' is required: give it a default")

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,18 @@ def test_settings_hold_for_it(project: Path) -> None:
     ran = _check(project, BIFROST_WORKSPACE="nowhere")
     assert (ran.returncode, "There is no workspace at nowhere" in ran.stderr) == (1, True)
     assert _check(project, "nowhere").returncode == 2
+
+
+def test_the_next_times_of_schedules_are_shown(project: Path) -> None:
+    """By the schedule's own clock, for people and programs; without time zones on this system it says so."""
+    (project / "workspace/workflows/hr/good/workflow.py").write_text(
+        GOOD.replace("bifrost import", "bifrost import Schedule,").replace("name='good'", "name='good', schedule=Schedule('0 9 1 1 *', 'Asia/Tokyo')"))
+    years = [datetime.now(UTC).year + number for number in (1, 2, 3)]
+    shown = _check(project).stderr.splitlines()[0]
+    assert shown.startswith("good: 0 9 1 1 * Asia/Tokyo: ")
+    assert [f"{year}-01-01 09:00 JST" in shown for year in years] == [True] * 3
+    [one] = json.loads(_check(project, "--json").stdout)["schedules"]
+    assert (one["workflow"], one["cron"], one["next_times"]) == ("good", "0 9 1 1 *", [f"{year}-01-01T09:00:00+09:00" for year in years])
+    assert _check(project, "workspace/workflows/hr/bad").stderr.startswith("2 workflows")
+    blind = _check(project, PYTHONTZPATH="")
+    assert "the time zones of this system lack Asia/Tokyo" in blind.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +10,9 @@ import yaml
 
 from bifrost import redaction
 from bifrost.dev import samples
-from bifrost.models import Organization
+from bifrost.models import Organization, ScheduleOverride
 from bifrost.organizations.memory import MemoryOrganizations
+from bifrost.organizations.yaml import YamlOrganizations
 from bifrost.secrets.memory import MemorySecrets
 
 GRAPH = {"client_id": "app", "client_secret": {"secret_ref": "graph_secret"}}
@@ -79,3 +81,12 @@ def test_only_urls_are_replaced(everywhere: dict[str, Any]) -> None:
         {"msgraph": {**GRAPH, "base_url": "http://graph", "login_url": "http://graph"}, "since": "2026-01-02", "n": "7"},
         {"msgraph": "none", "halopsa": "none"},
         {"halopsa": {**HALO, "base_url": "http://halo", "auth_url": "http://halo/auth", "tenant": "org3"}}]
+
+
+def test_schedules_stay_as_they_are(tmp_path: Path) -> None:
+    """What organizations say of schedules is in the written file, too: read again, it is the same."""
+    everybodys, own = {"audit": ScheduleOverride(paused=True)}, {"audit": ScheduleOverride("@daily", "Asia/Tokyo", paused=True, enabled=False)}
+    organizations = MemoryOrganizations([Organization("a", "A", schedules=own), Organization("b", "B", schedules=everybodys)], {}, everybodys)
+    (file := tmp_path / "organizations.yaml").write_text(samples.redirected(organizations, graph="http://g", user_api="http://u", halopsa="http://h"))
+    read = YamlOrganizations(file)
+    assert ([one.schedules for one in read.all()], read.global_schedules()) == ([own, everybodys], everybodys)

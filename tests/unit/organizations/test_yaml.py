@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from bifrost.errors import ConfigurationError
-from bifrost.models import OrganizationLimits
+from bifrost.models import OrganizationLimits, ScheduleOverride
 from bifrost.organizations.yaml import YamlOrganizations
 
 
@@ -91,6 +91,19 @@ def test_a_second_global_scope_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="'global' is given twice") as caught:
         YamlOrganizations(tmp_path)
     assert str(tmp_path / "a.yaml:2") in str(caught.value)
+
+
+def test_schedules_are_the_organizations_own_and_else_everybodys(tmp_path: Path) -> None:
+    """Key by key: what `global` says of a workflow holds where an organization says nothing."""
+    (tmp_path / "a.yaml").write_text("id: a\nname: A\nschedules:\n  audit: {cron: 0 6 * * 1, paused: false}\n  report: {enabled: true}\n")
+    (tmp_path / "b.yaml").write_text("id: b\nname: B\n")
+    assert YamlOrganizations(tmp_path).get("b").schedules == {}
+    (tmp_path / "global.yaml").write_text("global: {schedules: {audit: {timezone: Europe/Berlin, paused: true}}}\n")
+    store = YamlOrganizations(tmp_path)
+    everybodys = {"audit": ScheduleOverride(timezone="Europe/Berlin", paused=True)}
+    assert (store.global_schedules(), store.get("b").schedules) == (everybodys, everybodys)
+    assert store.get("a").schedules == {"audit": ScheduleOverride("0 6 * * 1", "Europe/Berlin", paused=False),
+                                        "report": ScheduleOverride(enabled=True)}
 
 
 def test_limits_are_the_organizations_own_and_else_everybodys(tmp_path: Path) -> None:
