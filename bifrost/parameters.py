@@ -6,6 +6,7 @@ Direct calls and durable executions go through the same `bind`, so a test that c
 from __future__ import annotations
 
 import copy
+import graphlib
 import inspect
 import json
 import math
@@ -137,7 +138,8 @@ TYPES: Mapping[str, _Type] = {
     "list": _Type(_list, {"type": "array"}),
     "date": _Type(_date, {"type": "string", "format": "date"}),
     "datetime": _Type(_datetime, {"type": "string", "format": "date-time"}),
-    "secret": _Type(_secret, {"type": "object", "properties": {"secret_ref": {"type": "string"}}, "required": ["secret_ref"],
+    "secret": _Type(_secret, {"type": ["string", "object"], "format": "password", "writeOnly": True,
+                              "properties": {"secret_ref": {"type": "string"}}, "required": ["secret_ref"],
                               "additionalProperties": False}),
     "any": _Type(lambda value: value, {}),
 }
@@ -241,6 +243,20 @@ def rule_fault(type_name: str, validation: Mapping[str, Any]) -> str | None:
     return None
 
 
+def inputs_fault(parameters: Sequence[ParameterMetadata]) -> str | None:
+    """Why the options of one of these parameters cannot be asked for by the others, or None if they can."""
+    bound = {one.name: tuple(one.data_provider_inputs.values()) for one in parameters}
+    for name, others in bound.items():
+        unknown = [other for other in others if other not in bound]
+        if unknown:
+            return f"'{name}' gets its options by the parameter {unknown[0]!r}, which there is not"
+    try:
+        graphlib.TopologicalSorter(bound).prepare()
+    except graphlib.CycleError as error:
+        return f"'{error.args[1][0]}' can have no options before it has a value itself: {' needs '.join(map(repr, error.args[1][::-1]))}"
+    return None
+
+
 def with_default(parameter: ParameterMetadata) -> ParameterMetadata:
     """The parameter with its declared default coerced as a given value would be.
 
@@ -312,12 +328,18 @@ def json_schema(parameters: Sequence[ParameterMetadata]) -> dict[str, Any]:
         if parameter.help_text:
             schema["description"] = parameter.help_text
         if parameter.default_value is not None:
-            schema["default"] = parameter.default_value
+            schema["default"] = _reference(parameter.default_value)
         if parameter.data_provider:
             schema["x-data-provider"] = parameter.data_provider
+        if parameter.data_provider_inputs:
+            schema["x-data-provider-inputs"] = dict(parameter.data_provider_inputs)
         properties[parameter.name] = schema
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object", "properties": properties,
             "required": [parameter.name for parameter in parameters if parameter.required]}
+
+
+def _reference(default: Any) -> Any:
+    return {"secret_ref": default.name} if isinstance(default, Secret) else default
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,3 +62,15 @@ class Catalog:
                 raise ConfigurationError(f"Workflow '{name}' cannot be loaded: {failure}", workflow=name,
                                          file=failure.file, line=failure.line)
         raise NotFoundError.of("Workflow", name, self.workflows)
+
+    def data_provider(self, name: str) -> DataProviderMetadata:
+        """A data provider by name.
+
+        Raises:
+            NotFoundError: there is none; names similar ones, and the files that could not be loaded.
+        """
+        if name not in self.data_providers:
+            unloaded = [str(failure) for failure in self.failures if failure.file.startswith("data_providers/")]
+            raise NotFoundError.of("Data provider", name, self.data_providers, "; ".join(["It may be in what cannot be loaded", *unloaded])
+                                   if unloaded else "")
+        return self.data_providers[name]

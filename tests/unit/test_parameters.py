@@ -101,13 +101,15 @@ def test_json_schema_describes_the_parameters() -> None:
     schema = parameters.json_schema([
         _parameter("email", name="e", required=True, help_text="Whose"),
         _parameter("list", name="l", validation={"min_length": 1, "custom": bool, "message": "m"}),
-        _parameter("int", name="i", validation={"min": 1, "max": 2, "enum": [1, 2]}, default_value=1, data_provider="p"),
+        _parameter("int", name="i", validation={"min": 1, "max": 2, "enum": [1, 2]}, default_value=1, data_provider="p",
+                   data_provider_inputs={"of": "s"}),
         _parameter(name="s", validation={"max_length": 5, "pattern": "a"})])
     assert schema["required"] == ["e"]
     assert schema["properties"] == {
         "e": {"title": "E", "type": "string", "format": "email", "description": "Whose"},
         "l": {"title": "L", "type": "array", "minItems": 1},
-        "i": {"title": "I", "type": "integer", "minimum": 1, "maximum": 2, "enum": [1, 2], "default": 1, "x-data-provider": "p"},
+        "i": {"title": "I", "type": "integer", "minimum": 1, "maximum": 2, "enum": [1, 2], "default": 1, "x-data-provider": "p",
+              "x-data-provider-inputs": {"of": "s"}},
         "s": {"title": "S", "type": "string", "maxLength": 5, "pattern": "a"}}
 
 
