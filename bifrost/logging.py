@@ -36,8 +36,8 @@ def redact(_logger: Any, _method: str, event: structlog.typing.EventDict) -> str
 
 
 def _mask_line(_logger: Any, _method: str, line: Any) -> str:
-    """The last processor: hides remembered values in the finished line too, as objects and tracebacks spell them."""
-    return redaction.mask(str(line))
+    """The last processor: hides in the finished line too what objects, tracebacks and URLs spell."""
+    return redaction.scrub(str(line))
 
 
 def _log_uncaught(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import json
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -45,7 +46,7 @@ def list_(workflow: str | None, org_id: str | None, status: str | None, limit: i
         output.print_json([dataclasses.asdict(one) for one in found])
         return
     output.print_table(("EXECUTION", "WORKFLOW", "ORG", "STATUS", "STARTED (UTC)", "TOOK"), [
-        (one.execution_id, one.workflow, one.org_id, one.status, one.started_at, _took(one)) for one in found],
+        (one.execution_id, one.workflow, one.org_id, _status(one), one.started_at, _took(one)) for one in found],
         "No executions.")
 
 
@@ -55,10 +56,16 @@ async def _list(workflow: str | None, org_id: str | None, status: ExecutionStatu
     return await list_executions(client, workflow=workflow, org_id=org_id, status=status, limit=limit)
 
 
+def _status(execution: ExecutionSummary | Execution) -> str:
+    if execution.status is ExecutionStatus.SCHEDULED:
+        return f"{execution.status} for {output.time_of(execution.begins_at)}"
+    return execution.status
+
+
 def _took(execution: ExecutionSummary | Execution) -> str:
     if execution.closed_at is None:
         return "-"
-    return output.duration_of((execution.closed_at - execution.started_at).total_seconds() * 1000)
+    return output.duration_of(max(execution.closed_at - (execution.begins_at or execution.started_at), timedelta(0)) / timedelta(milliseconds=1))
 
 
 async def _read(execution_id: str) -> Execution:
@@ -88,7 +95,7 @@ def show(execution_id: str, as_json: bool) -> None:
 
 def _print_head(execution: Execution) -> None:
     for label, value in (("Execution", execution.execution_id), ("Workflow", execution.workflow),
-                         ("Organization", execution.org_id), ("Status", execution.status),
+                         ("Organization", execution.org_id), ("Status", _status(execution)),
                          ("Caller", execution.caller.email or execution.caller.user_id),
                          ("Started", output.time_of(execution.started_at)), ("Took", _took(execution))):
         click.echo(f"{label:<13} {value or '-'}")
@@ -176,11 +183,7 @@ def signal(execution_id: str, event: str, data: str | None) -> None:
 
 
 async def _signal(execution_id: str, event: str, payload: Any) -> None:
-    handle = (await temporal_client.connect()).get_workflow_handle(execution_id)
-    try:
-        await handle.signal(event, payload)
-    except RPCError as error:
-        raise temporal_client.translate(error, execution_id) from error
+    await temporal_client.signal(await temporal_client.connect(), execution_id, event, payload)
 
 
 @executions.command()

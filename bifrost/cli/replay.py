@@ -13,6 +13,7 @@ from temporalio.client import WorkflowHistory
 from bifrost.cli import output, parts
 from bifrost.temporal import client as executions
 from bifrost.temporal import replay as replays
+from bifrost.temporal.encryption import Envelopes
 from bifrost.temporal.payloads import PayloadStore, references
 from bifrost.temporal.replay import Replayed
 from bifrost.workspace.live import Workspace
@@ -51,7 +52,7 @@ def replay(execution_ids: Sequence[str], query: str | None, limit: int, historie
     payloads = str(histories / PAYLOADS) if histories and (histories / PAYLOADS).is_dir() else read.payloads
     workspace = Workspace(None, open_store(store), read.workflow_safe)
     found = replays.kept_histories(files) if files else _asked(execution_ids, query, limit)
-    done = parts.run(_replay(workspace, found, payloads, save))
+    done = parts.run(_replay(workspace, found, payloads, save, Envelopes.from_settings(read)))
     failed = [one for one in done if one.failure]
     if as_json:
         output.print_json({"replayed": len(done), "failed": len(failed), "executions": [dataclasses.asdict(one) for one in done]})
@@ -62,11 +63,12 @@ def replay(execution_ids: Sequence[str], query: str | None, limit: int, historie
         raise click.exceptions.Exit(1)
 
 
-async def _replay(workspace: Workspace, found: AsyncIterator[WorkflowHistory], payloads: str, save: Path | None) -> list[Replayed]:
+async def _replay(workspace: Workspace, found: AsyncIterator[WorkflowHistory], payloads: str, save: Path | None,
+                  envelopes: Envelopes) -> list[Replayed]:
     if save:
         found = _saving(found, workspace, payloads, save)
     done: list[Replayed] = []
-    async for one in replays.replay(workspace, found, payloads):
+    async for one in replays.replay(workspace, found, payloads, envelopes=envelopes):
         done.append(one)
         if sys.stderr.isatty():
             click.echo(f"\r{len(done)} replayed, {sum(bool(each.failure) for each in done)} failed", err=True, nl=False)

@@ -186,8 +186,9 @@ async def _check_secrets(narrator: Narrator, stack: Stack) -> None:
     files = [*sorted(database.parent.glob(f"{database.name}*")), *(worker.log_file for worker in stack.workers)]
     values = [value for (org_id, _), value in stack.secrets.items() if org_id == ORG]
     leaks, known = await asyncio.to_thread(_search, files, values)
+    readable = stack.settings.encryption == "off"
     narrator.check(f"None of {ORG}'s {len(values)} secrets is in Temporal's database (where the user's email address is, "
-                   f"{known} times) or in the workers' logs", (leaks, known > 0, len(values) >= 2), ([], True, True))
+                   f"{known} times) or in the workers' logs", (leaks, known > 0, len(values) >= 2), ([], readable, True))
 
 
 def _search(files: Iterable[Path], values: list[str]) -> tuple[list[str], int]:

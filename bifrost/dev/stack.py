@@ -80,7 +80,7 @@ class Stack:
         self.directory = directory.absolute()
         self.settings = dataclasses.replace(
             settings, workspace=settings.workspace.absolute(), organizations=settings.organizations.absolute(),
-            revisions=str(self.directory / "revisions"), payloads=str(self.directory / "payloads"), vault_cacert="", vault_namespace="")
+            revisions=str(self.directory / "revisions"), payloads=str(self.directory / "payloads"))
         self.workers: list[ServerProcess] = []
         self.secrets: samples.SampleSecrets = {}
         self.graph: SimulatorServer | None = None
@@ -131,7 +131,8 @@ class Stack:
         ui_port = free_port(PREFERRED_UI_PORT) if self._ports.ui is None else self._ports.ui
         folder = self.directory / "temporal"
         self.temporal = TemporalServer(folder, db_path=folder / "temporal.db", port=self._ports.temporal, ui_port=ui_port)
-        self.vault = VaultServer(self.directory / "vault", port=self._ports.vault, mount=self.settings.vault_mount)
+        self.vault = VaultServer(self.directory / "vault", port=self._ports.vault, mount=self.settings.vault_mount,
+                                 transit=self.settings.vault_transit)
         self._opened.push_async_callback(self._stop_servers)
         try:
             async with asyncio.TaskGroup() as group:
@@ -139,10 +140,9 @@ class Stack:
                 group.create_task(self.vault.start())
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
-        self.settings = dataclasses.replace(
-            self.settings, vault_addr=self.vault.address, vault_token=self.vault.token)
+        self.settings = self.settings.with_vault(self.vault.address, self.vault.token)
         # Not by the environment's configuration, which may lead to another cluster.
-        self.client = await connect_to(self.temporal.address, self.temporal.namespace, self.settings.payloads)
+        self.client = await connect_to(self.temporal.address, self.temporal.namespace, self.settings.payloads, self.settings)
 
     async def _stop_servers(self) -> None:
         await asyncio.gather(self.temporal.stop(), self.vault.stop())

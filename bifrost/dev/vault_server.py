@@ -50,12 +50,14 @@ class VaultServer:
         directory: Holds configuration, log, storage and keys; what was written is there again at the next start.
         port: Where it answers HTTP; by default 8200, or any free port where that is taken.
         mount: Where the KV v2 engine is mounted.
+        transit: Where the transit engine is mounted, whose keys encrypt payloads.
     """
 
-    def __init__(self, directory: Path, *, port: int | None = None, mount: str = "secret") -> None:
+    def __init__(self, directory: Path, *, port: int | None = None, mount: str = "secret", transit: str = "transit") -> None:
         self._directory = directory
         self._port = free_port(PREFERRED_PORT) if port is None else port
         self._mount = mount
+        self._engines: dict[str, dict[str, Any]] = {mount: {"type": "kv", "options": {"version": "2"}}, transit: {"type": "transit"}}
         self._process: ServerProcess | None = None
         self._token = ""
 
@@ -144,8 +146,10 @@ class VaultServer:
         await _ask(http, "PUT", "sys/unseal", {"key": unseal_key})
         await process.wait_ready(active, timeout)
         headers = {"X-Vault-Token": self._token}
-        if f"{self._mount}/" not in (await _ask(http, "GET", "sys/mounts", headers=headers))["data"]:
-            await _ask(http, "POST", f"sys/mounts/{self._mount}", {"type": "kv", "options": {"version": "2"}}, headers)
+        there = (await _ask(http, "GET", "sys/mounts", headers=headers))["data"]
+        for mount, engine in self._engines.items():
+            if f"{mount}/" not in there:
+                await _ask(http, "POST", f"sys/mounts/{mount}", engine, headers)
         await process.wait_ready(mounted, timeout)
 
     def _keep_keys(self, answer: dict[str, Any]) -> None:

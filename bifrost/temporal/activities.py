@@ -13,7 +13,7 @@ import structlog
 from temporalio import activity
 from temporalio.common import RawValue
 
-from bifrost import calling, messages
+from bifrost import calling, messages, metrics
 from bifrost.errors import IntegrationError, NotFoundError, PermissionError, WorkflowException  # noqa: A004 - the guide's name
 from bifrost.integrations.registry import ClientPool, unbind
 from bifrost.messages import BeginAnswer, BeginRequest, CheckpointMessage, CodeReference, LimitsMessage
@@ -21,9 +21,10 @@ from bifrost.models import GLOBAL, Secret
 from bifrost.organizations.base import OrganizationStore
 from bifrost.record import record
 from bifrost.secrets.base import SecretStore
-from bifrost.temporal import failures
+from bifrost.temporal import failures, measures
 from bifrost.temporal.attempts import Attempts
 from bifrost.temporal.converter import payload_of
+from bifrost.temporal.encryption import owner
 from bifrost.temporal.interceptors import carried_context
 from bifrost.workspace.live import Workspace
 
@@ -54,7 +55,7 @@ class Activities:
             ConfigurationError: the workflow's file could not be loaded.
             PermissionError: the organization is inactive.
         """
-        with _carried():
+        with carried():
             catalog = self._workspace.catalog
             answer = BeginAnswer(
                 revision=request.revision or catalog.revision, path=request.path or catalog.workflow(request.workflow).path,
@@ -66,6 +67,7 @@ class Activities:
             if not organization.active:
                 raise PermissionError(f"Organization '{organization.id}' is inactive: it starts no executions",
                                       org_id=organization.id)
+            owner.set(organization.id)
             limits = asdict(organization.limits)
             return answer.model_copy(update={
                 "org_name": organization.name, "tenant_id": organization.tenant_id, "config": dict(organization.config),
@@ -74,6 +76,8 @@ class Activities:
     @activity.defn(name=messages.CHECKPOINT)
     async def checkpoint(self, checkpoint: CheckpointMessage) -> None:
         """Nothing: that it was scheduled is the point, because its input is then in history."""
+        if checkpoint.name:
+            measures.checkpoint(checkpoint.at)
 
     @activity.defn(name=messages.LOCATE_SECRET)
     async def locate_secret(self, name: str) -> None:
@@ -82,7 +86,7 @@ class Activities:
         Raises:
             KeyError: naming both places.
         """
-        with _carried():
+        with carried():
             await self._secrets.get(_org_id(), name)
 
     @activity.defn(dynamic=True)
@@ -90,16 +94,18 @@ class Activities:
         """One attempt of an integration call, whose type is `<integration>.<method>`, or of an `@activity`'s."""
         integration, dot, method = activity.info().activity_type.partition(".")
         convert = activity.payload_converter().from_payload
-        with _carried(integration if dot else None):
-            given = await self._with_secrets(convert(arguments[0].payload) if arguments else {})
-            async with _heartbeats():
+        with carried(integration if dot else None):
+            async with heartbeats():
+                given = await self._with_secrets(convert(arguments[0].payload) if arguments else {})  # a store may wait out an outage
                 result = await (self._integration(given, integration, method) if dot else self._perform(given, _code_of(arguments)))
             return RawValue(payload_of(result, f"The result of {activity.info().activity_type}", "result"))
 
     async def _integration(self, given: dict[str, Any], name: str, method: str) -> Any:
         """Call an integration's method."""
         args, kwargs = unbind(given)
-        with self._attempts.one(_org_id(), name, method, self._pool.classes().get(name)):
+        cls = self._pool.classes().get(name)
+        with (measures.attempt(name if cls else "unknown", self._pool.context(_org_id()).get_config(metrics.CLASS_KEY)),
+              self._attempts.one(_org_id(), name, method, cls)):
             return await self._pool.call(_org_id(), name, method, args, kwargs)
 
     async def _perform(self, given: dict[str, Any], code: CodeReference) -> Any:
@@ -142,7 +148,7 @@ def _org_id() -> str | None:
 
 
 @contextlib.contextmanager
-def _carried(integration: str | None = None) -> Iterator[None]:
+def carried(integration: str | None = None) -> Iterator[None]:
     """Send what goes wrong inside to the run, whole, and say whether it is worth another attempt."""
     try:
         yield
@@ -170,7 +176,7 @@ def _backoff() -> timedelta:
 
 
 @contextlib.asynccontextmanager
-async def _heartbeats() -> AsyncIterator[None]:
+async def heartbeats() -> AsyncIterator[None]:
     """Signs of life while a call is under way, so that a lost worker is noticed within seconds."""
     timeout = activity.info().heartbeat_timeout
     if not timeout:
@@ -184,6 +190,6 @@ async def _heartbeats() -> AsyncIterator[None]:
 
 
 async def _beat(interval: timedelta) -> None:
-    while True:
-        activity.heartbeat()
+    while True:  # the first one after a while: most calls have ended by then
         await asyncio.sleep(interval.total_seconds())
+        activity.heartbeat()

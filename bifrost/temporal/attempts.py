@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import structlog
 
+from bifrost import metrics
 from bifrost.errors import IntegrationError
 from bifrost.integrations.base import BaseIntegration, CircuitRules, Operation
 from bifrost.integrations.call import current_call
@@ -41,6 +42,7 @@ class Attempts:
             if circuit and not failures.is_down(error):
                 circuit.succeeded()
             elif circuit and circuit.failed():
+                metrics.record(metrics.CIRCUIT_OPENINGS, integration=integration)
                 _log.warning("the circuit is open: nothing is tried for a while", integration=integration, org_id=org_id,
                              open_seconds=circuit.rules.open_seconds)
             _note_refusal(error, Operation.of(cls, method))

@@ -58,7 +58,7 @@ class DurableContext(OrganizationContext):
         org = None if call_context.org_id is None else Organization(
             call_context.org_id, begun.org_name or call_context.org_id, begun.tenant_id, config=begun.config)
         super().__init__(org=org, global_config=begun.global_config, execution_id=call_context.execution_id,
-                         caller=Caller(**call_context.caller.model_dump()))
+                         caller=Caller(**call_context.caller.model_dump()), scheduled_at=call_context.scheduled_at)
         self._call_context = call_context
         self._integrations = begun.integrations
         self._revision = begun.revision
@@ -145,7 +145,7 @@ class DurableContext(OrganizationContext):
     async def execute_workflow(self, name: str, params: Mapping[str, Any] | None = None) -> Any:
         self.progress.flush()
         await self.progress.written()
-        start = StartMessage(org_id=self.org_id, params=dict(params or {}), caller=self._call_context.caller)
+        start = StartMessage(org_id=self.org_id, params=dict(params or {}), caller=self._call_context.caller, via="workflow")
         try:
             return record(await workflow.execute_child_workflow(name, _start_payload(start, name)))
         except FailureError as error:
@@ -164,7 +164,7 @@ class DurableContext(OrganizationContext):
 
         async def start(part: MapMessage, first: int) -> Any:
             await self.progress.written()
-            argument = StartMessage(org_id=self.org_id, caller=self._call_context.caller, map=part)
+            argument = StartMessage(org_id=self.org_id, caller=self._call_context.caller, begin_at=self.scheduled_at, map=part)
             try:
                 return await workflow.execute_child_workflow(
                     self._call_context.workflow, argument, id=f"{self.execution_id}/map-{number}/{first}",

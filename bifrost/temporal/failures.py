@@ -48,13 +48,13 @@ def cut(text: str) -> str:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, str):
-        return redaction.mask(value)
+        return redaction.scrub(value)
     if isinstance(value, dict):
-        return {str(key): _masked(item) for key, item in value.items()}
+        return {redaction.scrub(str(key)): _masked(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set):
         return [_masked(item) for item in value]
     plain = value is None or isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
-    return value if plain else redaction.mask(str(value))
+    return value if plain else redaction.scrub(str(value))
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
@@ -146,6 +146,12 @@ def of_call(error: FailureError, what: str) -> BaseException:
 
 _UNREAD = "Failed decoding arguments"
 """What the SDK says where an activity's arguments cannot be read, such as a large one that is not in the store; its cause says it."""
+
+
+def is_not_now(error: BaseException) -> bool:
+    """Whether an activity did not begin, because its arguments cannot be read just now: the run is to make the call again."""
+    return (isinstance(error, ApplicationError) and error.message == _UNREAD and isinstance(error.cause, IntegrationError)
+            and NotNow.KEY in error.cause.details)
 
 
 def from_application_error(error: ApplicationError) -> Exception:

@@ -28,11 +28,15 @@ from bifrost.messages import CheckpointMessage, LogLine
 from bifrost.models import SYSTEM_CALLER, Caller, ExecutionStatus
 from bifrost.temporal import client as executions
 from bifrost.temporal import failures
+from bifrost.temporal.converter import reveal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionSummary:
-    """An execution in a list. `caller` is the email address of who started it, or else the id."""
+    """An execution in a list. `caller` is the email address of who started it, or else the id.
+
+    `begins_at` is when an execution begins or has begun whose start was put off.
+    """
 
     execution_id: str
     run_id: str
@@ -43,6 +47,7 @@ class ExecutionSummary:
     status: ExecutionStatus
     started_at: datetime
     closed_at: datetime | None
+    begins_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ class LogEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Execution:
-    """An execution, whole. `error` is `{"error", "message", "details"}`, where it failed."""
+    """An execution, whole. `error` is `{"error", "message", "details"}`, where it failed; `begins_at` as `ExecutionSummary` has it."""
 
     execution_id: str
     run_id: str
@@ -104,6 +109,7 @@ class Execution:
     checkpoints: Sequence[Checkpoint]
     calls: Sequence[Call]
     log: Sequence[LogEntry]
+    begins_at: datetime | None = None
 
 
 # --- status ----------------------------------------------------------------------------------------------------------
@@ -117,7 +123,8 @@ _OF_OUTCOME: Mapping[tuple[Closed | None, str | None], ExecutionStatus] = {
 
 _OUTCOME = messages.OUTCOME_ATTRIBUTE
 _QUERIES = {
-    ExecutionStatus.PENDING: f"ExecutionStatus = 'Running' AND {messages.REVISION_ATTRIBUTE} IS NULL",
+    ExecutionStatus.SCHEDULED: f"ExecutionStatus = 'Running' AND {messages.REVISION_ATTRIBUTE} IS NULL AND ExecutionTime > '{{now}}'",
+    ExecutionStatus.PENDING: f"ExecutionStatus = 'Running' AND {messages.REVISION_ATTRIBUTE} IS NULL AND ExecutionTime <= '{{now}}'",
     ExecutionStatus.RUNNING: f"ExecutionStatus = 'Running' AND {messages.REVISION_ATTRIBUTE} IS NOT NULL",
     ExecutionStatus.SUCCESS: f"ExecutionStatus = 'Completed' AND ({_OUTCOME} IS NULL OR "
                              f"{_OUTCOME} != '{ExecutionStatus.COMPLETED_WITH_ERRORS}')",
@@ -137,12 +144,21 @@ def status_of(execution: WorkflowExecution, *, begun: bool) -> ExecutionStatus:
 
     Args:
         execution: As Temporal lists or describes it.
-        begun: Whether a worker has taken it up; a running one that none has is pending.
+        begun: Whether a worker has taken it up; a running one that none has is scheduled until its time, and then pending.
     """
     if execution.status in (None, Closed.RUNNING):
-        return ExecutionStatus.RUNNING if begun else ExecutionStatus.PENDING
+        if begun:
+            return ExecutionStatus.RUNNING
+        begins_at = _begins_at(execution)
+        return ExecutionStatus.SCHEDULED if begins_at and begins_at > datetime.now(UTC) else ExecutionStatus.PENDING
     finer = _OF_OUTCOME.get((execution.status, _attribute(execution, _OUTCOME)))
     return finer or _OF_CLOSED[execution.status]
+
+
+def _begins_at(execution: WorkflowExecution) -> datetime | None:
+    """When it begins, where that is later than when it was started."""
+    begins_at = execution.execution_time
+    return begins_at if begins_at and begins_at > execution.start_time else None
 
 
 def _attribute(execution: WorkflowExecution, name: str) -> str | None:
@@ -168,10 +184,10 @@ async def list_executions(client: Client, *, workflow: str | None = None, org_id
     Raises:
         ConfigurationError: there is no such namespace, or Temporal refuses, for example because Bifrost's search attributes are not registered.
     """
-    conditions = ["ExecutionStatus != 'ContinuedAsNew'", f"WorkflowType != '{messages.TURNSTILE}'"]
+    conditions = ["ExecutionStatus != 'ContinuedAsNew'", *(f"WorkflowType != '{name}'" for name in messages.ENGINE_WORKFLOWS)]
     conditions += [f"WorkflowType = {_quoted(workflow)}"] if workflow else []
     conditions += [f"{messages.ORG_ATTRIBUTE} = {_quoted(org_id)}"] if org_id else []
-    conditions += [_QUERIES[status]] if status else []
+    conditions += [_QUERIES[status].replace("{now}", datetime.now(UTC).isoformat())] if status else []
     found: dict[str, ExecutionSummary] = {}
     try:
         async for execution in client.list_workflows(" AND ".join(conditions), page_size=min(limit, 1000)):
@@ -204,7 +220,7 @@ def _summary(execution: WorkflowExecution) -> ExecutionSummary:
         execution_id=execution.id, run_id=execution.run_id, workflow=execution.workflow_type,
         org_id=_attribute(execution, messages.ORG_ATTRIBUTE), caller=_attribute(execution, messages.CALLER_ATTRIBUTE),
         revision=revision, status=status_of(execution, begun=revision is not None), started_at=execution.start_time,
-        closed_at=execution.close_time)
+        closed_at=execution.close_time, begins_at=_begins_at(execution))
 
 
 # --- one execution ---------------------------------------------------------------------------------------------------
@@ -225,6 +241,7 @@ async def read_execution(client: Client, execution_id: str) -> Execution:
         result, error = await ending(handle) if closed else (None, None)
     except RPCError as refused:
         raise refusal(refused, client, execution_id) from refused
+    await reveal(description.raw_description, description.data_converter)
     story.settle(description)
     last = await description.memo_value(messages.LOG_MEMO, [])
     start = story.argument if isinstance(story.argument, dict) else {}
@@ -235,7 +252,7 @@ async def read_execution(client: Client, execution_id: str) -> Execution:
         status=status_of(description, begun=story.begun), started_at=description.start_time,
         closed_at=description.close_time, params=start.get("params") or {}, result=result, error=error,
         checkpoints=story.checkpoints, calls=list(story.calls.values()),
-        log=[*story.log, *(_entry(LogLine.model_validate(line)) for line in last)])
+        log=[*story.log, *(_entry(LogLine.model_validate(line)) for line in last)], begins_at=_begins_at(description))
 
 
 async def ending(handle: WorkflowHandle[Any, Any]) -> tuple[Any, dict[str, Any] | None]:
@@ -295,6 +312,7 @@ class _Story:
 async def _read(events: AsyncIterator[HistoryEvent], converter: DataConverter) -> _Story:
     story = _Story()
     async for event in events:
+        await reveal(event, converter)
         match event.event_type:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED:
                 story.argument = await _argument(event, converter)
@@ -317,6 +335,8 @@ async def _argument(event: HistoryEvent, converter: DataConverter) -> Any:
 
 async def _scheduled(story: _Story, event: HistoryEvent, converter: DataConverter) -> None:
     scheduled = event.activity_task_scheduled_event_attributes
+    if scheduled.activity_type.name == messages.CHECK_OPTIONS:
+        return
     if scheduled.activity_type.name != messages.CHECKPOINT:
         story.calls[event.event_id] = Call(scheduled.activity_type.name, _time(event.event_time))
         story.activity_ids[scheduled.activity_id] = event.event_id

@@ -29,10 +29,11 @@ from temporalio.worker import (
 )
 
 from bifrost.integrations.call import Call, current_call
-from bifrost.messages import CONTEXT_HEADER, CallContext
+from bifrost.messages import BEGIN, CONTEXT_HEADER, CallContext
 from bifrost.models import Caller
 from bifrost.temporal import payloads
 from bifrost.temporal.converter import CONVERTER
+from bifrost.temporal.encryption import owner
 
 _KEYS = uuid.UUID("6f3c7a0e-5d0b-5c3e-9a53-4c8f2f6a1b7d")
 """The name space of idempotency keys; never change it."""
@@ -113,8 +114,11 @@ class _ActivityInbound(ActivityInboundInterceptor):
         info = activity.info()
         token = current_call.set(Call(
             execution_id=context.execution_id, caller=Caller(**context.caller.model_dump()), workflow=context.workflow,
-            idempotency_key=idempotency_key(context, info.activity_id), activity=info.activity_type, attempt=info.attempt + context.attempts_before))
+            idempotency_key=idempotency_key(context, info.activity_id), activity=info.activity_type, attempt=info.attempt + context.attempts_before,
+            scheduled_at=context.scheduled_at))
         carried_token = carried_context.set(context)
+        if info.activity_type != BEGIN:  # which finds out whether there is such an organization
+            owner.set(context.org_id)  # for good: what is answered is encoded when all of this is done, in the same task
         try:
             return await super().execute_activity(input)
         finally:

@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
@@ -46,11 +46,13 @@ GRACE: Final = timedelta(days=1)
 """What was put, or put again, less than this ago is never removed: an execution that needs it may just be beginning."""
 DRIVER: Final = "bifrost"
 """The driver's name in histories; never change it."""
+TO_STORE: Final = "bifrost-store"
+"""The mark, in a payload's metadata, of one that is stored however small it is."""
 
-_MARK: Final = "bifrost-store"
 _SUFFIX: Final = ".payload"
 _DIGEST: Final = re.compile("[0-9a-f]{64}")
 _SHORT: Final = 12
+M = TypeVar("M", bound=Message)
 
 
 class PayloadStore:
@@ -143,7 +145,7 @@ class _Driver(StorageDriver):
         return [await asyncio.to_thread(self._keep, payload) for payload in payloads]
 
     def _keep(self, payload: Payload) -> StorageDriverClaim:
-        metadata = {key: value.decode("latin-1") for key, value in payload.metadata.items() if key != _MARK}
+        metadata = {key: value.decode("latin-1") for key, value in payload.metadata.items() if key != TO_STORE}
         return StorageDriverClaim({"sha256": self._store.put(payload.data), "metadata": json.dumps(metadata, sort_keys=True)})
 
     async def retrieve(self, context: StorageDriverRetrieveContext, claims: Sequence[StorageDriverClaim]) -> list[Payload]:
@@ -161,14 +163,14 @@ def storage(location: str) -> ExternalStorage:
 
     def select(context: StorageDriverSelectContext, payload: Payload) -> StorageDriver | None:
         del context
-        return driver if _MARK in payload.metadata or payload.ByteSize() >= THRESHOLD else None
+        return driver if TO_STORE in payload.metadata or payload.ByteSize() >= THRESHOLD else None
 
     return ExternalStorage(drivers=[driver], driver_selector=select, payload_size_threshold=0)
 
 
 def to_store(payload: Payload) -> Payload:
     """The payload, marked to be stored however small it is."""
-    return Payload(metadata={**payload.metadata, _MARK: b""}, data=payload.data)
+    return Payload(metadata={**payload.metadata, TO_STORE: b""}, data=payload.data)
 
 
 # --- references ------------------------------------------------------------------------------------------------------
@@ -179,7 +181,7 @@ _REFERENCE: Final = ExternalStorageReference.DESCRIPTOR.full_name.encode()
 
 def references(message: Message) -> set[str]:
     """The digests of all payloads that a history, or any other message of Temporal's, refers to."""
-    return {digest for payload in _payloads(message) if (digest := _digest(payload))}
+    return {digest for payload in within(message, Payload) if (digest := _digest(payload))}
 
 
 async def needed(client: Client) -> set[str]:
@@ -209,16 +211,16 @@ async def _needed_by(handle: WorkflowHandle[Any, Any]) -> set[str]:
     return found
 
 
-def _payloads(message: Message) -> Iterator[Payload]:
-    if isinstance(message, Payload):
+def within(message: Message, kind: type[M]) -> Iterator[M]:
+    """All parts of a kind in a message of Temporal's; one that stands in another comes after it."""
+    if isinstance(message, kind):
         yield message
-        return
     for field, value in message.ListFields():
         if field.message_type is not None:
             each: Any = [value] if isinstance(value, Message) else value.values() if isinstance(value, Mapping) else value
             for one in each:
                 if isinstance(one, Message):  # and no map from text to text
-                    yield from _payloads(one)
+                    yield from within(one, kind)
 
 
 def _digest(payload: Payload) -> str | None:

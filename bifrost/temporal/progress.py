@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from temporalio import workflow
 from temporalio.common import RetryPolicy, SearchAttributeKey
 
-from bifrost import messages
+from bifrost import messages, redaction
 from bifrost.context import sanitize
 from bifrost.messages import CheckpointMessage, LogLine
 
@@ -72,8 +72,17 @@ class Progress:
         """Keep a checkpoint for the next call, or for the moment when the code waits for anything else."""
         if not self._unwritten:
             asyncio.get_running_loop().call_soon(self._yielded)
-        self._add(name, None if data is None else _bounded(data))
-        self._passed.append(name)
+        shown = self._shown(name)
+        self._add(shown, None if data is None else _bounded(data))
+        self._passed.append(shown)
+
+    def _shown(self, name: str) -> str:
+        """The name, which no codec sees: it is part of an activity's id, and in Temporal's index. One with a secret in it is stars.
+
+        What a process knows as secret is no part of a history, so that a name was masked is recorded, for replays elsewhere.
+        """
+        suspicious = workflow.unsafe.is_replaying() or redaction.mask(name) != name
+        return redaction.MASK if suspicious and workflow.patched(f"bifrost-masked-{len(self._passed)}") else name
 
     def flush(self) -> None:
         """Write what there is, because the code is about to wait for something that may take long."""

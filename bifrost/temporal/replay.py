@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from temporalio.client import Client, WorkflowHistory
+from temporalio.common import HeaderCodecBehavior
 from temporalio.service import RPCError
 from temporalio.worker import Replayer
 
@@ -22,8 +23,10 @@ from bifrost.messages import ResumeMessage
 from bifrost.temporal import runtime, workflow
 from bifrost.temporal.blocked import WatchfulRunner
 from bifrost.temporal.converter import data_converter
+from bifrost.temporal.encryption import Envelopes
 from bifrost.temporal.history import refusal
 from bifrost.temporal.interceptors import ContextInterceptor
+from bifrost.temporal.options import OptionsRun
 from bifrost.temporal.resets import KnownResets
 from bifrost.temporal.turnstile import Turnstile
 from bifrost.workspace import audit
@@ -103,7 +106,8 @@ def save(history: WorkflowHistory, folder: Path) -> Path:
 
 
 async def replay(workspace: Workspace, found: AsyncIterator[WorkflowHistory],
-                 payloads: str | None = None, note: ResumeMessage | None = None) -> AsyncIterator[Replayed]:
+                 payloads: str | None = None, note: ResumeMessage | None = None,
+                 envelopes: Envelopes | None = None) -> AsyncIterator[Replayed]:
     """Replay histories one after the other; answers each as soon as it is done.
 
     Args:
@@ -111,6 +115,7 @@ async def replay(workspace: Workspace, found: AsyncIterator[WorkflowHistory],
         found: Their histories.
         payloads: Where their large payloads are, as `BIFROST_PAYLOADS` says it; None where there are none.
         note: What they would be resumed with, to try it; None to replay them as they came.
+        envelopes: Open what is encrypted in them; None where nothing is.
     """
     known = KnownResets(note)
     audit.install()
@@ -118,7 +123,8 @@ async def replay(workspace: Workspace, found: AsyncIterator[WorkflowHistory],
     runtime.prepare()
     with ThreadPoolExecutor(max_workers=1) as executor:
         replayer = Replayer(
-            workflows=[workflow.fallback(workspace, known), Turnstile], workflow_task_executor=executor, data_converter=data_converter(payloads),
+            workflows=[workflow.fallback(workspace, known), Turnstile, OptionsRun], workflow_task_executor=executor,
+            data_converter=data_converter(payloads, envelopes), header_codec_behavior=HeaderCodecBehavior.CODEC,
             unsandboxed_workflow_runner=WatchfulRunner(), interceptors=[ContextInterceptor()])
         async with replayer.workflow_replay_iterator(known.following(found)) as results:
             async for result in results:

@@ -33,7 +33,9 @@ from bifrost.errors import NotFoundError, ValidationError
 from bifrost.messages import BeginAnswer, CheckpointMessage, ResumeMessage
 from bifrost.temporal import client as executions
 from bifrost.temporal import points, replay, resets
+from bifrost.temporal.converter import envelopes_of, reveal
 from bifrost.temporal.differences import difference
+from bifrost.temporal.encryption import Envelopes, owned_by
 from bifrost.temporal.history import refusal
 from bifrost.temporal.points import Point
 from bifrost.workspace.live import Workspace
@@ -95,6 +97,8 @@ async def resume(client: Client, workspace: Workspace, execution_id: str, *, rev
     except RPCError as error:
         raise refusal(error, client, execution_id) from error
     converter = client.data_converter
+    for event in history.events:
+        await reveal(event, converter)
     if from_checkpoint is None:
         _check_resumable(description, history.events)
         point = points.last_good(history.events)
@@ -104,7 +108,7 @@ async def resume(client: Client, workspace: Workspace, execution_id: str, *, rev
         point = points.at_checkpoint(history.events, await _checkpoints(history.events, converter), from_checkpoint)
     note = _note(workspace, description.workflow_type, await _begun(history.events, converter), revision,
                  keep=from_checkpoint is None)
-    await _check_prefix(workspace, history, point, note, payloads)
+    await _check_prefix(workspace, history, point, note, payloads, envelopes_of(converter))
     try:
         run_id = await _reset(client, handle, description, point, resets.reason(reason, note))
     except RPCError as error:
@@ -140,9 +144,10 @@ async def rerun(client: Client, execution_id: str) -> WorkflowHandle[object, obj
             break
         name = started.workflow_type.name
         given = await client.data_converter.decode(started.input.payloads, [RawValue] * len(started.input.payloads))
-        return await client.start_workflow(
-            name, args=given, id=executions.new_execution_id(name), task_queue=started.task_queue.name,
-            static_summary=f"{name}, as {execution_id}", static_details="Started through Bifrost")
+        with owned_by(await executions.organization_of(client, execution_id)):
+            return await client.start_workflow(
+                name, args=given, id=executions.new_execution_id(name), task_queue=started.task_queue.name,
+                static_summary=f"{name}, as {execution_id}", static_details="Started through Bifrost")
     except RPCError as error:
         raise refusal(error, client, execution_id) from error
 
@@ -175,7 +180,7 @@ def _check_consequences(point: Point, *, sure: bool) -> None:
 
 
 async def _check_prefix(workspace: Workspace, history: WorkflowHistory, point: Point, note: ResumeMessage,
-                        payloads: str | None) -> None:
+                        payloads: str | None, envelopes: Envelopes | None) -> None:
     """Replay what the reset keeps with the code that is to go on.
 
     Raises:
@@ -188,7 +193,7 @@ async def _check_prefix(workspace: Workspace, history: WorkflowHistory, point: P
     async def one() -> AsyncIterator[WorkflowHistory]:
         yield WorkflowHistory(history.workflow_id, kept)
 
-    async for replayed in replay.replay(workspace, one(), payloads, note):
+    async for replayed in replay.replay(workspace, one(), payloads, note, envelopes):
         if replayed.failure is not None:
             chosen = f"Revision {note.revision[:SHORT]}" if note.revision else "The code"
             raise ValidationError(

@@ -7,7 +7,9 @@
     Enum                                         its value
     pydantic model, dataclass                    a dictionary, by alias
     bytes                                        {"$bytes": "<base64>"}, which comes back as bytes wherever it stands
-    Secret                                       {"$secret": …}, a handle
+    Secret                                       {"$secret": …}, a handle; a dictionary that only looks like one: {"$$secret": …}
+
+What comes from a caller or another system can therefore not be taken for a handle, and never make a call send a secret away.
 
 `calling.typed` turns JSON back into what an annotation says. What is not listed is refused, with the place where it stands;
 so are NaN and the infinities, which JSON has no word for, and what contains itself.
@@ -28,7 +30,7 @@ from pathlib import PurePath
 from types import GeneratorType
 from typing import Any, Final
 
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+from pydantic_core import PydanticSerializationError, from_json, to_json, to_jsonable_python
 
 from bifrost import redaction
 from bifrost.errors import ValidationError
@@ -45,6 +47,9 @@ _SHOWN: Final = 20
 """How many steps of a path are shown."""
 _AS_THEY_ARE: Final = frozenset({str, int, bool, type(None)})
 _BYTES_MARK: Final = f'"{BYTES_KEY}"'.encode()
+SECRET_MARK: Final = f'"{Secret.WIRE_KEY}"'.encode()
+"""What JSON holds that has a handle of a secret in it."""
+_NO_HANDLE: Final = f"${Secret.WIRE_KEY}"
 
 
 class _Unfit(Exception):  # noqa: N818 - it never leaves this module
@@ -110,6 +115,28 @@ def check_size(size: int, what: str = "A value") -> None:
 def restore(value: Any, data: bytes) -> Any:
     """A value as it was read from JSON, with its bytes; `data` is that JSON."""
     return _with_bytes(value) if _BYTES_MARK in data else value
+
+
+def revived(value: Any) -> Any:
+    """A value as it was read from JSON, with its handles of secrets: of one that a run has made, and nobody else."""
+    if handle := Secret.from_wire(value):
+        return handle
+    if isinstance(value, dict):
+        return {key: revived(item) for key, item in value.items()}
+    return [revived(item) for item in value] if isinstance(value, list) else value
+
+
+def starred(data: bytes) -> bytes:
+    """JSON with stars in the place of every handle of a secret."""
+    return to_json(_starred(from_json(data)))
+
+
+def _starred(value: Any) -> Any:
+    if Secret.from_wire(value):
+        return redaction.MASK
+    if isinstance(value, dict):
+        return {key: _starred(item) for key, item in value.items()}
+    return [_starred(item) for item in value] if isinstance(value, list) else value
 
 
 def _from_bytes(value: bytes) -> dict[str, str]:
@@ -203,7 +230,7 @@ def _dictionary(value: Mapping[Any, Any], owner: Any, depth: int) -> dict[str, A
             made[text] = item if kind in _AS_THEY_ARE or (kind is float and isfinite(item)) else _plain(item, depth + 1)
         except _Unfit as unfit:
             raise unfit.inside(_step(text)).of(owner) from None
-    return made
+    return {_NO_HANDLE: made[Secret.WIRE_KEY]} if Secret.from_wire(made) else made
 
 
 def _key(key: Any) -> str:

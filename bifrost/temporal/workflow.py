@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from pydantic import ValidationError as InvalidMessage
@@ -31,7 +31,7 @@ from temporalio.common import RawValue, RetryPolicy, SearchAttributeKey
 from temporalio.exceptions import ApplicationError, FailureError
 
 from bifrost import calling, messages, parameters
-from bifrost.errors import ValidationError, WorkflowException
+from bifrost.errors import PermissionError, ValidationError, WorkflowException  # noqa: A004 - the name is the guide's
 from bifrost.messages import (
     BeginAnswer,
     BeginRequest,
@@ -46,13 +46,15 @@ from bifrost.models import SYSTEM_CALLER, ExecutionStatus, WorkflowMetadata
 from bifrost.record import record
 from bifrost.temporal import blocked, failures, fan_out
 from bifrost.temporal.approval import Approval
-from bifrost.temporal.converter import payload_of
+from bifrost.temporal.converter import payload_of, without_handles
 from bifrost.temporal.deadline import RunTimeout, bounded
 from bifrost.temporal.durable_context import DurableContext
 from bifrost.temporal.environment import TemporalEnvironment
 from bifrost.temporal.progress import CHECKPOINT_KEY
+from bifrost.temporal.providers import hold_to_options
 from bifrost.temporal.resets import REVISION_KEY, Passage, Resets
 from bifrost.temporal.turnstile import Turns
+from bifrost.temporal.values import revived
 from bifrost.workspace import determinism
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.loader import Namespace
@@ -60,6 +62,8 @@ from bifrost.workspace.loader import Namespace
 _ORG = SearchAttributeKey.for_keyword(messages.ORG_ATTRIBUTE)
 _CALLER = SearchAttributeKey.for_keyword(messages.CALLER_ATTRIBUTE)
 _OUTCOME = SearchAttributeKey.for_keyword(messages.OUTCOME_ATTRIBUTE)
+_SCHEDULED_TIME = SearchAttributeKey.for_datetime(messages.SCHEDULED_TIME_ATTRIBUTE)
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 class Run:
@@ -72,6 +76,7 @@ class Run:
 
     def __init__(self) -> None:
         self.call_context: CallContext | None = None  # read by the interceptor, for the activities' header
+        self.owner: str | None = None  # read by the codec: whose key encrypts what the run sends
         self._context: DurableContext | None = None
         self._passage = Passage()
         self._approval = Approval()
@@ -146,8 +151,12 @@ class Run:
         calling.durable_calls.set(context.call_activity)
         if start.map is not None:
             return ExecutionStatus.SUCCESS, payload_of(await _part(namespace, context, start.map), "The result", "result")
+        _check_door(metadata, start)
         given = _given(metadata, context, start)
-        since = workflow.info().workflow_start_time
+        if start.begin_at and workflow.now() < start.begin_at:  # something, such as an approval, woke it up before its time
+            await workflow.sleep(start.begin_at - workflow.now(), summary="until it is to begin")
+        await hold_to_options(metadata.parameters, given)
+        since = max(workflow.info().workflow_start_time, start.begin_at or _EPOCH)
         if metadata.requires_approval:
             assert self.call_context is not None, "begin comes first"
             await self._approval.wait(context, self.call_context.caller)
@@ -157,7 +166,7 @@ class Run:
             since = workflow.now()
         try:
             result = await bounded(metadata.function(context, **given), metadata.timeout_seconds, lambda: self._passage.since(since))
-            return _outcome_of(result), payload_of(result, "The result", "result")
+            return _outcome_of(result), without_handles(payload_of(result, "The result", "result"))
         except (Exception, RunTimeout, asyncio.CancelledError) as error:
             await context.undo_all(error)
             raise
@@ -169,7 +178,8 @@ class Run:
         caller = start.caller or CallerMessage(user_id=SYSTEM_CALLER.user_id, name=SYSTEM_CALLER.name)
         self.call_context = CallContext(
             execution_id=info.workflow_id, origin_run_id=info.original_execution_run_id or info.run_id,
-            workflow=info.workflow_type, org_id=org_id, caller=caller)
+            workflow=info.workflow_type, org_id=org_id, caller=caller,
+            scheduled_at=info.typed_search_attributes.get(_SCHEDULED_TIME) or start.begin_at)
         try:
             begun: BeginAnswer = await workflow.execute_local_activity(
                 messages.BEGIN, BeginRequest(
@@ -182,6 +192,7 @@ class Run:
             if isinstance(refusal, asyncio.CancelledError):
                 raise refusal from None
             raise failures.application_error(refusal, retry=False) from None
+        self.owner = org_id
         _check_hash_seed(begun)
         begun = self._passage.resumed(begun)
         workflow.upsert_search_attributes([
@@ -243,7 +254,7 @@ async def _part(namespace: Namespace, context: DurableContext, part: MapMessage)
     target: Any = part.workflow
     if part.code is not None:
         target = getattr(namespace.load(part.code.module), part.code.function)
-    return await fan_out.make(context.caller_of(target), record(part.items), part.concurrency)
+    return await fan_out.make(context.caller_of(target), record(revived(part.items)), part.concurrency)
 
 
 def _check_hash_seed(begun: BeginAnswer) -> None:
@@ -257,6 +268,20 @@ def _check_hash_seed(begun: BeginAnswer) -> None:
                            "have another order here: start workers with `bifrost worker`, or with PYTHONHASHSEED=0")
 
 
+def _check_door(metadata: WorkflowMetadata, start: StartMessage) -> None:
+    """Keep out who may not start this workflow. Whoever may start Temporal workflows may start any: an operator.
+
+    Raises:
+        PermissionError: it runs by its schedule, or is not offered as a form.
+    """
+    if start.via in ("form", "api") and metadata.execution_mode == "scheduled":
+        raise PermissionError(f"Workflow '{metadata.name}' runs by its schedule and cannot be started by a caller. An operator can: "
+                              f"bifrost schedules trigger --workflow {metadata.name}", workflow=metadata.name, via=start.via)
+    if start.via == "form" and not metadata.expose_in_forms:
+        raise PermissionError(f"Workflow '{metadata.name}' is not offered as a form (expose_in_forms=False)", workflow=metadata.name,
+                              via=start.via)
+
+
 def _given(metadata: WorkflowMetadata, context: DurableContext, start: StartMessage) -> dict[str, Any]:
     """The function's arguments; what is no parameter is a variable.
 
@@ -265,8 +290,9 @@ def _given(metadata: WorkflowMetadata, context: DurableContext, start: StartMess
     """
     if metadata.requires_org and context.org is None:
         raise ValidationError(f"Workflow '{metadata.name}' needs an organization: give an org_id", field="org_id")
-    bound = parameters.bind(metadata.parameters, start.params)
-    for name, value in start.params.items():
+    params = start.params if workflow.info().parent is None else revived(start.params)
+    bound = parameters.bind(metadata.parameters, params)
+    for name, value in params.items():
         if name not in bound:
             context.set_variable(name, value)
     return bound

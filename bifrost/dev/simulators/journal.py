@@ -25,7 +25,7 @@ State = Literal["received", "held", "answered", "dropped", "abandoned"]
 """Where a request stands: being worked on, held by a fault, answered, cut off by a fault, or left by its client."""
 MAX_ENTRIES = 10_000
 """How many entries a journal keeps; older ones are forgotten."""
-_HEADERS = ("idempotency-key", "content-type", "user-agent", "client-request-id", "prefer", "consistencylevel")
+_HEADERS = ("idempotency-key", "traceparent", "content-type", "user-agent", "client-request-id", "prefer", "consistencylevel")
 
 
 class Entry(BaseModel):

@@ -45,7 +45,8 @@ class _Made:
     (_Made(date(2030, 1, 1), _Model(a=1)), b'{"at":"2030-01-01","model":{"a":1}}'), (_Colour.RED, b'"red"'), (timedelta(seconds=5), b'"PT5S"'),
     (uuid.UUID(int=1), b'"00000000-0000-0000-0000-000000000001"'), ((1, 2), b"[1,2]"), (Decimal("1.5"), b'"1.5"'),
     (record({"value": [{"skuId": 1}]}), b'{"value":[{"skuId":1}]}'), (Secret("acme", "k"), b'{"$secret":{"org_id":"acme","name":"k"}}'),
-    ({"deep": [Secret("acme", "k")]}, b'{"deep":[{"$secret":{"org_id":"acme","name":"k"}}]}'), (b"raw", b"raw")])
+    ({"deep": [Secret("acme", "k")]}, b'{"deep":[{"$secret":{"org_id":"acme","name":"k"}}]}'), (b"raw", b"raw"),
+    ([Secret("acme", "k").to_wire()], b'[{"$$secret":{"org_id":"acme","name":"k"}}]'), ({"$secret": 5}, b'{"$secret":5}')])
 def test_values_become_json(value: Any, stored: bytes) -> None:
     """Plain values, dates, models, dataclasses, records; a secret handle travels by its name."""
     assert CONVERTER.to_payload(value).data == stored
