@@ -14,12 +14,15 @@ import watchfiles
 from temporalio.client import Client
 
 from bifrost.cli import parts
+from bifrost.cli.health import Health, answering
 from bifrost.errors import ConfigurationError
 from bifrost.organizations.yaml import YamlOrganizations
 from bifrost.secrets.vault import VaultSecrets
 from bifrost.settings import Settings
 from bifrost.temporal import client as executions
+from bifrost.temporal import runtime
 from bifrost.temporal.payloads import PayloadStore
+from bifrost.temporal.scheduler import keep_in_line
 from bifrost.temporal.worker import alongside, serving
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.revision import SHORT
@@ -45,15 +48,25 @@ async def _serve(read: Settings, *, reload: bool) -> None:
     organizations = YamlOrganizations(read.organizations)
     organizations.all()  # a mistake in there is said now, not by the first execution
     PayloadStore(read.payloads)  # and so is a store of payloads that cannot be reached
-    client = await _connected(stopped)
-    if client is None:
-        return
-    async with serving(client, workspace, organizations, VaultSecrets.from_settings(read), task_queue=read.task_queue):
-        _log.info("worker ready", task_queue=read.task_queue, revision=workspace.catalog.revision[:SHORT],
-                  workflows=list(workspace.catalog.workflows), integrations=list(workspace.catalog.integrations))
-        async with alongside(_follow(workspace, read.workspace)) if reload else contextlib.nullcontext():
-            await stopped.wait()
-        _log.info("worker stopping")
+    secrets = VaultSecrets.from_settings(read)
+    if read.metrics_address:
+        runtime.expose_metrics(read.metrics_address)
+    health = Health({"vault": secrets.answers})
+    async with answering(health, read.health_address):
+        client = await _connected(stopped)
+        if client is None:
+            return
+        health.looks["temporal"] = client.service_client.check_health
+        async with serving(client, workspace, organizations, secrets, task_queue=read.task_queue,
+                           max_cached_workflows=read.cached_executions, calls_at_once=read.calls_at_once, drain=True):
+            health.serving = True
+            _log.info("worker ready", task_queue=read.task_queue, revision=workspace.catalog.revision[:SHORT],
+                      workflows=list(workspace.catalog.workflows), integrations=list(workspace.catalog.integrations))
+            async with (alongside(keep_in_line(client, workspace, organizations, read.task_queue)),
+                        alongside(_follow(workspace, read.workspace)) if reload else contextlib.nullcontext()):
+                await stopped.wait()
+            health.stopping = True
+            _log.info("worker stopping")
 
 
 def _stop_signals() -> asyncio.Event:

@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 
-from bifrost import redaction
+from bifrost import redaction, tracing
 from bifrost.errors import ConfigurationError
 from bifrost.integrations.answers import beginning, endpoint, refused, unreachable, unreadable
 from bifrost.integrations.bodies import FileBody, save
@@ -211,8 +211,8 @@ class IntegrationHTTP:
         started = time.monotonic()
         outcome: tuple[int, str | None] | None = None
         try:
-            async with self._open().stream(method, target, headers=sent, content=content, extensions=extensions,
-                                           **{"timeout": self.timeout, **options}) as response:
+            async with tracing.request(method, target.host, target.port, sent), self._open().stream(
+                    method, target, headers=sent, content=content, extensions=extensions, **{"timeout": self.timeout, **options}) as response:
                 outcome = response.status_code, None
                 if response.status_code >= 400:
                     refusal = refused(self._integration, await beginning(response))

@@ -10,22 +10,24 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from temporalio.api.enums.v1 import IndexedValueType
-from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import PollerBehaviorAutoscaling, Worker
 
-from bifrost.errors import ConfigurationError
+from bifrost import metrics
 from bifrost.live import live_pool
-from bifrost.messages import SEARCH_ATTRIBUTES
 from bifrost.organizations.base import OrganizationStore
 from bifrost.secrets.base import SecretStore
-from bifrost.temporal import rates, runtime, workflow
+from bifrost.temporal import measures, rates, runtime, workflow
 from bifrost.temporal.activities import Activities
 from bifrost.temporal.blocked import WatchfulRunner
+from bifrost.temporal.converter import require_key
 from bifrost.temporal.interceptors import ContextInterceptor
+from bifrost.temporal.observed import Observing, leave_out_repetitions
+from bifrost.temporal.options import OptionsRun
+from bifrost.temporal.providers import ProviderActivities
 from bifrost.temporal.resets import FetchedResets, ResetInterceptor
+from bifrost.temporal.setup import ensure_search_attributes
+from bifrost.temporal.slots import Slots, tuner
 from bifrost.temporal.turnstile import Turnstile, TurnstileActivities
 from bifrost.workspace import audit
 from bifrost.workspace.live import Workspace
@@ -38,41 +40,16 @@ GRACEFUL_SHUTDOWN = timedelta(seconds=10)
 """How long calls under way may take to end when a worker is stopped."""
 CALLS_AT_ONCE = 1000
 """How many calls a worker has under way at once. They wait for others most of the time; the SDK's 100 one organization would fill."""
+STEPS_AT_ONCE = 100
+"""How many executions take a step at once; the SDK's default."""
 RENEWAL = timedelta(minutes=10)
 """How often a worker puts its revision again; much less than `retention.GRACE`, so that no revision that is served is pruned."""
 
 
-async def ensure_search_attributes(client: Client) -> None:
-    """Register Bifrost's search attributes in the namespace, unless they are.
-
-    Raises:
-        ConfigurationError: they are missing, and this client may not register them.
-    """
-    try:
-        listed = await client.operator_service.list_search_attributes(
-            ListSearchAttributesRequest(namespace=client.namespace))
-    except RPCError as error:
-        if error.status not in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
-            raise ConfigurationError(f"Temporal refused to list the search attributes of '{client.namespace}': {error}") from error
-        _log.warning("search attributes cannot be checked", namespace=client.namespace, needed=SEARCH_ATTRIBUTES)
-        return
-    missing = [name for name in SEARCH_ATTRIBUTES if name not in listed.custom_attributes]
-    if not missing:
-        return
-    try:
-        await client.operator_service.add_search_attributes(AddSearchAttributesRequest(
-            namespace=client.namespace,
-            search_attributes=dict.fromkeys(missing, IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD)))
-    except RPCError as error:
-        if error.status is not RPCStatusCode.ALREADY_EXISTS:  # another worker was quicker
-            names = " ".join(f"--name {name} --type Keyword" for name in missing)
-            raise ConfigurationError(f"The namespace '{client.namespace}' lacks search attributes and this worker may not "
-                                     f"register them ({error}). Run: temporal operator search-attribute create {names}") from error
-
-
 @contextlib.asynccontextmanager
 async def serving(client: Client, workspace: Workspace, organizations: OrganizationStore, secrets: SecretStore, *,
-                  task_queue: str, max_cached_workflows: int = 1000) -> AsyncIterator[Worker]:
+                  task_queue: str, max_cached_workflows: int = 1000, calls_at_once: int = CALLS_AT_ONCE,
+                  drain: bool = False) -> AsyncIterator[Worker]:
     """Serve the workspace's executions until the block ends.
 
     Args:
@@ -82,34 +59,42 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
         secrets: Their secrets.
         task_queue: The Temporal task queue.
         max_cached_workflows: How many runs are kept in memory between their tasks; 0 replays every time.
+        calls_at_once: How many calls are under way at once; as many again of those that have a rate.
+        drain: Whether to take up nothing new for a moment before the end, so that nothing is lost that Temporal hands out just then.
 
     Raises:
-        ConfigurationError: the namespace is not set up for Bifrost.
+        ConfigurationError: the namespace is not set up for Bifrost, or there are no keys to encrypt with.
+        PermissionError: Vault refuses keys to encrypt with.
     """
     audit.install()
     runtime.live_in_utc()
+    leave_out_repetitions()
+    measures.begin(workspace.catalog.integrations, workspace.catalog.workflows)
     await ensure_search_attributes(client)
+    await require_key(client.data_converter)
     pool = live_pool(lambda: workspace.catalog.integrations, organizations, secrets)
     activities = Activities(workspace, organizations, secrets, pool)
     resets = FetchedResets(client)
+    steps, calls, rated_calls = Slots(STEPS_AT_ONCE if max_cached_workflows else 1), Slots(calls_at_once), Slots(calls_at_once)
     worker_of = functools.partial(
-        Worker, client, interceptors=[ContextInterceptor(), ResetInterceptor(resets)], graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
+        Worker, client, interceptors=[ContextInterceptor(), Observing(), ResetInterceptor(resets)], graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
         max_heartbeat_throttle_interval=timedelta(seconds=1), default_heartbeat_throttle_interval=timedelta(seconds=1),
-        max_concurrent_activities=CALLS_AT_ONCE, activity_task_poller_behavior=PollerBehaviorAutoscaling())
-    calls_with_rates = worker_of(task_queue=rates.queue_of(task_queue), activities=[activities.call])
+        activity_task_poller_behavior=PollerBehaviorAutoscaling())
+    calls_with_rates = worker_of(task_queue=rates.queue_of(task_queue), activities=[activities.call], tuner=tuner(steps, rated_calls))
+    # Without a cache a second run would evict the first in the middle of its local activity, which is then cancelled and the
+    # task lost for its whole time-out: so `steps` has one task after the other then.
     worker = worker_of(
-        task_queue=task_queue,
+        task_queue=task_queue, tuner=tuner(steps, calls),
         workflows=[*(workflow.generate(name, workspace, resets) for name in workspace.catalog.workflows),
-                   workflow.fallback(workspace, resets), Turnstile],
-        activities=[*activities.all(), *TurnstileActivities().all()],
+                   workflow.fallback(workspace, resets), Turnstile, OptionsRun],
+        activities=[*activities.all(), *TurnstileActivities().all(), *ProviderActivities(workspace, organizations, pool).all()],
         unsandboxed_workflow_runner=WatchfulRunner(), max_cached_workflows=max_cached_workflows,
-        # Without a cache a second run would evict the first in the middle of its local activity, which is then cancelled and the
-        # task lost for its whole time-out: so one task after the other.
-        max_concurrent_workflow_tasks=None if max_cached_workflows else 1,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, workflow_task_poller_behavior=PollerBehaviorAutoscaling())
     try:
-        async with worker, calls_with_rates, alongside(_renew(workspace)), alongside(rates.enforce(client, task_queue)):
+        async with worker, calls_with_rates, alongside(_renew(workspace)), alongside(_count_revisions(workspace)), alongside(rates.enforce(client, task_queue)):
             yield worker
+            if drain:
+                await asyncio.gather(steps.drained(), calls.drained(idle=False), rated_calls.drained(idle=False))
     finally:
         await pool.aclose()
 
@@ -124,6 +109,15 @@ async def alongside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+async def _count_revisions(workspace: Workspace) -> None:
+    while metrics.recorded():
+        try:
+            metrics.record(metrics.REVISIONS, len(await asyncio.to_thread(workspace.revisions.times)))
+        except Exception as error:  # noqa: BLE001 - the same
+            _log.warning("revisions cannot be counted", reason=str(error))
+        await asyncio.sleep(RENEWAL.total_seconds())
 
 
 async def _renew(workspace: Workspace) -> None:

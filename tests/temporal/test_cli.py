@@ -99,6 +99,14 @@ async def worker(shell: Shell) -> AsyncIterator[asyncio.subprocess.Process]:
         json.loads(printed)  # with BIFROST_LOG_FORMAT=json every line is one object
 
 
+async def test_a_worker_brings_schedules_in_line(shell: Shell, worker: Any) -> None:
+    """By itself when it starts: one for each organization, with its next time."""
+    async def listed() -> Any:
+        return (await shell("schedules", "list", "--json")).json
+
+    assert [one["schedule"] for one in await until(listed)] == [f"command-line/weekly_license_audit/{tenant}" for tenant in GRAPH_SECRETS]
+
+
 async def test_a_run_prints_its_result_as_json(shell: Shell, worker: Any, graph: SimulatorControl,
                                                user_api: SimulatorControl) -> None:
     """`run --json` prints one document with the promised keys, and exits 0 on success."""

@@ -95,3 +95,14 @@ def test_another_vault_takes_the_place_of_one_with_all_that_led_to_it() -> None:
 def test_the_token_is_not_shown() -> None:
     """Settings can be printed."""
     assert "hunter2" not in repr(Settings(vault_token="hunter2", vault_secret_id="hunter2"))
+
+
+@pytest.mark.parametrize(("variable", "value", "wanted"), [
+    ("BIFROST_METRICS_ADDRESS", "9464", "a host and a port, such as 127.0.0.1:9464"),
+    ("BIFROST_HEALTH_ADDRESS", "localhost:http", "a host and a port"), ("BIFROST_HEALTH_ADDRESS", "localhost:70000", "a host and a port"),
+    ("BIFROST_CACHED_EXECUTIONS", "-1", "a whole number, 0 or more"), ("BIFROST_CALLS_AT_ONCE", "0", "a whole number, 1 or more")])
+def test_addresses_and_numbers_are_checked(variable: str, value: str, wanted: str) -> None:
+    """An address has a host and a port; a number is one, and not too small."""
+    with pytest.raises(ConfigurationError, match=f"{variable} is '{value}'; it must be {wanted}") as caught:
+        Settings.from_environment({variable: value})
+    assert caught.value.config_key == variable

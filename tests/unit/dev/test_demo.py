@@ -15,6 +15,7 @@ from bifrost.dev import demo
 from bifrost.dev.narration import Narrator
 from bifrost.dev.simulators.journal import Entry
 from bifrost.errors import TimeoutError, WorkflowException  # noqa: A004 - the name is the guide's
+from bifrost.settings import Settings
 
 KILLED = datetime(2026, 1, 1, tzinfo=UTC)
 BEFORE, AFTER = KILLED - timedelta(seconds=1), KILLED + timedelta(seconds=1)
@@ -51,7 +52,7 @@ def test_another_effect_than_the_one_is_refused(graph: list[Entry], user_api: li
 
 async def test_a_secret_in_a_file_is_refused(tmp_path: Path) -> None:
     """A secret in the database, beside it or in a log is found; so is a search that could not find anything."""
-    stack = SimpleNamespace(temporal=SimpleNamespace(db_path=tmp_path / "t.db"), workers=[
+    stack = SimpleNamespace(settings=Settings(), temporal=SimpleNamespace(db_path=tmp_path / "t.db"), workers=[
         SimpleNamespace(log_file=tmp_path / "worker.log")], secrets={
             (demo.ORG, "one"): "canary-1", (demo.ORG, "two"): "canary-2", (demo.OTHER, "one"): "of the other"})
     database, wal, log = (tmp_path / name for name in ("t.db", "t.db-wal", "worker.log"))

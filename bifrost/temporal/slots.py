@@ -1,0 +1,86 @@
+"""The slots of a worker's tasks, which can be closed: so that a worker that is stopped has nothing left that would be lost.
+
+When the SDK shuts a worker down, a task that Temporal hands to it in the same moment is lost, and repeated only after its whole
+time-out: ten seconds for a step of an execution. So a worker that is to stop first polls no more. A poll that is under way
+cannot be called back; it ends with the next task, which is done in order, or stays without one, where nothing happens anyway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final
+
+from temporalio.worker import (
+    CustomSlotSupplier,
+    FixedSizeSlotSupplier,
+    SlotMarkUsedContext,
+    SlotPermit,
+    SlotReleaseContext,
+    SlotReserveContext,
+    WorkerTuner,
+)
+
+QUIET: Final = 0.5
+"""After how many seconds without a new task the polls that are still under way count as idle."""
+LONGEST: Final = 3.0
+"""For how many seconds, at most, a worker goes on before it is shut down whatever it polls."""
+_LOOK: Final = 0.02
+_OTHERS: Final = FixedSizeSlotSupplier(100)  # the SDK's default
+
+
+class Slots(CustomSlotSupplier):
+    """So many slots, until they are closed.
+
+    Args:
+        limit: How many tasks may be polled for, or worked on, at once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._closed = False
+        self._polling: set[SlotPermit] = set()
+        self._working: set[SlotPermit] = set()
+        self._room = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._last = 0.0
+
+    async def reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit:
+        self._loop = asyncio.get_running_loop()
+        while (permit := self.try_reserve_slot(ctx)) is None:
+            self._room.clear()
+            await self._room.wait()
+        return permit
+
+    def try_reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit | None:
+        del ctx
+        if self._closed or len(self._polling) + len(self._working) >= self._limit:
+            return None
+        self._polling.add(permit := SlotPermit())
+        return permit
+
+    def mark_slot_used(self, ctx: SlotMarkUsedContext) -> None:
+        self._working.add(ctx.permit)
+        self._polling.discard(ctx.permit)
+        self._last = time.monotonic()
+
+    def release_slot(self, ctx: SlotReleaseContext) -> None:  # by any thread of the SDK's
+        self._working.discard(ctx.permit)
+        self._polling.discard(ctx.permit)
+        if self._loop and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._room.set)
+
+    async def drained(self, *, idle: bool = True) -> None:
+        """Close, and return when no poll is under way that could still bring something and, if `idle`, nothing is worked on."""
+        self._closed = True
+        self._last = began = time.monotonic()
+        while (now := time.monotonic()) - began < LONGEST:
+            if not (idle and self._working) and (not self._polling or now - self._last >= QUIET):
+                return
+            await asyncio.sleep(_LOOK)
+
+
+def tuner(steps: Slots, calls: Slots) -> WorkerTuner:
+    """What a worker takes its slots from: for steps of executions, and for calls."""
+    return WorkerTuner.create_composite(
+        workflow_supplier=steps, activity_supplier=calls, local_activity_supplier=_OTHERS, nexus_supplier=_OTHERS)
