@@ -26,7 +26,7 @@ from bifrost.models import Organization
 from bifrost.organizations.memory import MemoryOrganizations
 from bifrost.settings import Settings
 from bifrost.temporal import client as executions
-from bifrost.temporal import scheduler
+from bifrost.temporal.schedules import scheduler
 from bifrost.workspace.catalog import Catalog
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.revision_stores import MemoryRevisions

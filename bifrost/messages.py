@@ -27,14 +27,14 @@ FETCH_OPTIONS: Final = "bifrost.fetch_options"
 CHECK_OPTIONS: Final = "bifrost.check_options"
 
 TURNSTILE: Final = "bifrost.turnstile"
-"""The workflow type of a turnstile; see `temporal.turnstile`."""
+"""The workflow type of a turnstile; see `temporal.limits.turnstile`."""
 ENTER: Final = "enter"
 LEAVE: Final = "leave"
 ADMITTED: Final = "bifrost.admitted"
 """The signal that lets an execution in; no event of user code."""
 
 OPTIONS: Final = "bifrost.options"
-"""The workflow type of a data provider's list; see `temporal.options`."""
+"""The workflow type of a data provider's list; see `temporal.providers.options`."""
 REFRESH: Final = "refresh"
 """The signal that has a list fetched anew."""
 ENGINE_WORKFLOWS: Final = (TURNSTILE, OPTIONS)

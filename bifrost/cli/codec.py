@@ -10,8 +10,8 @@ import structlog
 import uvicorn
 
 from bifrost.cli import parts
-from bifrost.temporal import codec_server
-from bifrost.temporal.encryption import Envelopes
+from bifrost.temporal.payloads import codec_server
+from bifrost.temporal.payloads.encryption import Envelopes
 
 _log = structlog.stdlib.get_logger("bifrost.codec")
 PORT = 8234

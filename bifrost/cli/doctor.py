@@ -8,7 +8,7 @@ import click
 
 from bifrost.cli import output, parts
 from bifrost.errors import ConfigurationError
-from bifrost.temporal.doctor import Finding, examine
+from bifrost.temporal.operating.doctor import Finding, examine
 
 
 @click.command()

@@ -8,7 +8,7 @@ import click
 
 from bifrost.cli import output, parts
 from bifrost.temporal import client as temporal_client
-from bifrost.temporal.payloads import GRACE, PayloadStore, needed
+from bifrost.temporal.payloads.store import GRACE, PayloadStore, needed
 
 
 @click.group()

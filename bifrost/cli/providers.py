@@ -13,7 +13,7 @@ from bifrost.cli.run import from_pairs
 from bifrost.models import DataProviderMetadata
 from bifrost.settings import Settings
 from bifrost.temporal import client as temporal_client
-from bifrost.temporal.options import Offered, options
+from bifrost.temporal.providers.options import Offered, options
 
 
 @click.group()

@@ -13,8 +13,8 @@ from temporalio.client import WorkflowHistory
 from bifrost.cli import output, parts
 from bifrost.temporal import client as executions
 from bifrost.temporal import replay as replays
-from bifrost.temporal.encryption import Envelopes
-from bifrost.temporal.payloads import PayloadStore, references
+from bifrost.temporal.payloads.encryption import Envelopes
+from bifrost.temporal.payloads.store import PayloadStore, references
 from bifrost.temporal.replay import Replayed
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.revision_stores import open_store

@@ -15,8 +15,8 @@ from bifrost.cli.revisions import find
 from bifrost.errors import ValidationError, WorkflowException
 from bifrost.settings import Settings
 from bifrost.temporal import client as executions
-from bifrost.temporal import resume as resuming
-from bifrost.temporal.resume import CURRENT, ORIGINAL, Resumed
+from bifrost.temporal.resuming import resume as resuming
+from bifrost.temporal.resuming.resume import CURRENT, ORIGINAL, Resumed
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.revision import SHORT
 

@@ -17,8 +17,8 @@ from bifrost.models import OVERLAPS
 from bifrost.organizations.yaml import YamlOrganizations
 from bifrost.settings import Settings
 from bifrost.temporal import client as executions
-from bifrost.temporal import scheduler
-from bifrost.temporal.schedules import Actual, Change, unknown_names
+from bifrost.temporal.schedules import scheduler
+from bifrost.temporal.schedules.plan import Actual, Change, unknown_names
 from bifrost.workspace.catalog import Catalog
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -10,7 +10,7 @@ import click
 from bifrost.cli import output, parts
 from bifrost.settings import Settings
 from bifrost.temporal import client as temporal_client
-from bifrost.temporal import setup as needs
+from bifrost.temporal.operating import setup as needs
 
 
 @click.command()

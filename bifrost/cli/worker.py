@@ -21,8 +21,8 @@ from bifrost.secrets.vault import VaultSecrets
 from bifrost.settings import Settings
 from bifrost.temporal import client as executions
 from bifrost.temporal import runtime
-from bifrost.temporal.payloads import PayloadStore
-from bifrost.temporal.scheduler import keep_in_line
+from bifrost.temporal.payloads.store import PayloadStore
+from bifrost.temporal.schedules.scheduler import keep_in_line
 from bifrost.temporal.worker import alongside, serving
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.revision import SHORT

@@ -21,11 +21,12 @@ from bifrost.models import GLOBAL, Secret
 from bifrost.organizations.base import OrganizationStore
 from bifrost.record import record
 from bifrost.secrets.base import SecretStore
-from bifrost.temporal import failures, measures
-from bifrost.temporal.attempts import Attempts
-from bifrost.temporal.converter import payload_of
-from bifrost.temporal.encryption import owner
+from bifrost.temporal import failures
 from bifrost.temporal.interceptors import carried_context
+from bifrost.temporal.limits.attempts import Attempts
+from bifrost.temporal.operating import measures
+from bifrost.temporal.payloads.converter import payload_of
+from bifrost.temporal.payloads.encryption import owner
 from bifrost.workspace.live import Workspace
 
 _log = structlog.stdlib.get_logger("bifrost.activity")

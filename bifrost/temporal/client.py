@@ -45,9 +45,11 @@ from bifrost.messages import ApprovalMessage, CallerMessage, StartMessage, Via
 from bifrost.models import Caller
 from bifrost.secrets.base import SecretStore
 from bifrost.settings import Settings
-from bifrost.temporal import failures, given_secrets, rates, runtime
-from bifrost.temporal.converter import data_converter
-from bifrost.temporal.encryption import Envelopes, owned_by
+from bifrost.temporal import failures, runtime
+from bifrost.temporal.limits import rates
+from bifrost.temporal.payloads import given_secrets
+from bifrost.temporal.payloads.converter import data_converter
+from bifrost.temporal.payloads.encryption import Envelopes, owned_by
 
 DEFAULT_ADDRESS = "localhost:7233"
 ANSWER_TIMEOUT = timedelta(seconds=20)

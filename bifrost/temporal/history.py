@@ -28,7 +28,7 @@ from bifrost.messages import CheckpointMessage, LogLine
 from bifrost.models import SYSTEM_CALLER, Caller, ExecutionStatus
 from bifrost.temporal import client as executions
 from bifrost.temporal import failures
-from bifrost.temporal.converter import reveal
+from bifrost.temporal.payloads.converter import reveal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,9 +31,9 @@ from temporalio.worker import (
 from bifrost.integrations.call import Call, current_call
 from bifrost.messages import BEGIN, CONTEXT_HEADER, CallContext
 from bifrost.models import Caller
-from bifrost.temporal import payloads
-from bifrost.temporal.converter import CONVERTER
-from bifrost.temporal.encryption import owner
+from bifrost.temporal.payloads import store as payloads
+from bifrost.temporal.payloads.converter import CONVERTER
+from bifrost.temporal.payloads.encryption import owner
 
 _KEYS = uuid.UUID("6f3c7a0e-5d0b-5c3e-9a53-4c8f2f6a1b7d")
 """The name space of idempotency keys; never change it."""

@@ -21,14 +21,14 @@ from bifrost import messages
 from bifrost.errors import ConfigurationError
 from bifrost.messages import ResumeMessage
 from bifrost.temporal import runtime, workflow
-from bifrost.temporal.blocked import WatchfulRunner
-from bifrost.temporal.converter import data_converter
-from bifrost.temporal.encryption import Envelopes
 from bifrost.temporal.history import refusal
 from bifrost.temporal.interceptors import ContextInterceptor
-from bifrost.temporal.options import OptionsRun
-from bifrost.temporal.resets import KnownResets
-from bifrost.temporal.turnstile import Turnstile
+from bifrost.temporal.limits.turnstile import Turnstile
+from bifrost.temporal.payloads.converter import data_converter
+from bifrost.temporal.payloads.encryption import Envelopes
+from bifrost.temporal.providers.options import OptionsRun
+from bifrost.temporal.resuming.resets import KnownResets
+from bifrost.temporal.run.blocked import WatchfulRunner
 from bifrost.workspace import audit
 from bifrost.workspace.live import Workspace
 

@@ -17,18 +17,20 @@ from bifrost import metrics
 from bifrost.live import live_pool
 from bifrost.organizations.base import OrganizationStore
 from bifrost.secrets.base import SecretStore
-from bifrost.temporal import measures, rates, runtime, workflow
+from bifrost.temporal import runtime, workflow
 from bifrost.temporal.activities import Activities
-from bifrost.temporal.blocked import WatchfulRunner
-from bifrost.temporal.converter import require_key
 from bifrost.temporal.interceptors import ContextInterceptor
-from bifrost.temporal.observed import Observing, leave_out_repetitions
-from bifrost.temporal.options import OptionsRun
-from bifrost.temporal.providers import ProviderActivities
-from bifrost.temporal.resets import FetchedResets, ResetInterceptor
-from bifrost.temporal.setup import ensure_search_attributes
+from bifrost.temporal.limits import rates
+from bifrost.temporal.limits.turnstile import Turnstile, TurnstileActivities
+from bifrost.temporal.operating import measures
+from bifrost.temporal.operating.observed import Observing, leave_out_repetitions
+from bifrost.temporal.operating.setup import ensure_search_attributes
+from bifrost.temporal.payloads.converter import require_key
+from bifrost.temporal.providers.options import OptionsRun
+from bifrost.temporal.providers.serving import ProviderActivities
+from bifrost.temporal.resuming.resets import FetchedResets, ResetInterceptor
+from bifrost.temporal.run.blocked import WatchfulRunner
 from bifrost.temporal.slots import Slots, tuner
-from bifrost.temporal.turnstile import Turnstile, TurnstileActivities
 from bifrost.workspace import audit
 from bifrost.workspace.live import Workspace
 

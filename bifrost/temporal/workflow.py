@@ -44,17 +44,18 @@ from bifrost.messages import (
 )
 from bifrost.models import SYSTEM_CALLER, ExecutionStatus, WorkflowMetadata
 from bifrost.record import record
-from bifrost.temporal import blocked, failures, fan_out
-from bifrost.temporal.approval import Approval
-from bifrost.temporal.converter import payload_of, without_handles
-from bifrost.temporal.deadline import RunTimeout, bounded
-from bifrost.temporal.durable_context import DurableContext
-from bifrost.temporal.environment import TemporalEnvironment
-from bifrost.temporal.progress import CHECKPOINT_KEY
-from bifrost.temporal.providers import hold_to_options
-from bifrost.temporal.resets import REVISION_KEY, Passage, Resets
-from bifrost.temporal.turnstile import Turns
-from bifrost.temporal.values import revived
+from bifrost.temporal import failures
+from bifrost.temporal.limits.turnstile import Turns
+from bifrost.temporal.payloads.converter import payload_of, without_handles
+from bifrost.temporal.payloads.values import revived
+from bifrost.temporal.providers.serving import hold_to_options
+from bifrost.temporal.resuming.resets import REVISION_KEY, Passage, Resets
+from bifrost.temporal.run import blocked, fan_out
+from bifrost.temporal.run.approval import Approval
+from bifrost.temporal.run.deadline import RunTimeout, bounded
+from bifrost.temporal.run.durable_context import DurableContext
+from bifrost.temporal.run.environment import TemporalEnvironment
+from bifrost.temporal.run.progress import CHECKPOINT_KEY
 from bifrost.workspace import determinism
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.loader import Namespace

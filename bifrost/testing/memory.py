@@ -26,10 +26,10 @@ from bifrost.integrations.registry import bind, unbind
 from bifrost.models import GLOBAL, ActivityMetadata, Caller, OAuthCredentials, Organization, Secret, WorkflowMetadata
 from bifrost.record import record
 from bifrost.secrets.memory import MemorySecrets
-from bifrost.temporal import fan_out
-from bifrost.temporal.converter import CONVERTER, payload_of
-from bifrost.temporal.durable_context import IntegrationProxy, Written
-from bifrost.temporal.undo import Undo
+from bifrost.temporal.payloads.converter import CONVERTER, payload_of
+from bifrost.temporal.run import fan_out
+from bifrost.temporal.run.durable_context import IntegrationProxy, Written
+from bifrost.temporal.run.undo import Undo
 from bifrost.testing import served
 from bifrost.testing.fakes import FakeIntegration, Script
 from bifrost.testing.recorded import Call, Checkpoint, LogEntry

@@ -15,9 +15,9 @@ from temporalio.api.common.v1 import Payload
 
 from bifrost.errors import ConfigurationError, NotFoundError
 from bifrost.places import Place, open_place
-from bifrost.temporal import payloads
-from bifrost.temporal.converter import data_converter
-from bifrost.temporal.payloads import PayloadStore, to_store
+from bifrost.temporal.payloads import store as payloads
+from bifrost.temporal.payloads.converter import data_converter
+from bifrost.temporal.payloads.store import PayloadStore, to_store
 
 
 @pytest.fixture(params=["folder", "disk", "objects"])

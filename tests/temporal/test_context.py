@@ -14,8 +14,9 @@ from bifrost.dev.temporal_server import TemporalServer
 from bifrost.errors import IntegrationError, NotFoundError, PermissionError, TimeoutError, WorkflowException  # noqa: A004
 from bifrost.messages import SEARCH_ATTRIBUTES
 from bifrost.temporal import client as executions
-from bifrost.temporal import progress, worker
+from bifrost.temporal import worker
 from bifrost.temporal.history import read_execution
+from bifrost.temporal.run import progress
 from tests.temporal.conftest import House
 
 TOOL = """

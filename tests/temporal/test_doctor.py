@@ -19,8 +19,8 @@ from bifrost.dev.temporal_server import TemporalServer
 from bifrost.secrets.vault import VaultSecrets
 from bifrost.settings import Settings
 from bifrost.temporal import client as executions
-from bifrost.temporal import setup
-from bifrost.temporal.doctor import Finding, examine
+from bifrost.temporal.operating import setup
+from bifrost.temporal.operating.doctor import Finding, examine
 
 ORGANIZATIONS = """
 global:

@@ -23,10 +23,11 @@ from bifrost.dev.vault_server import VaultServer
 from bifrost.errors import ConfigurationError, IntegrationError, NotFoundError
 from bifrost.settings import Settings
 from bifrost.temporal import client as executions
-from bifrost.temporal import codec_server, resume
-from bifrost.temporal.converter import data_converter, require_key
-from bifrost.temporal.encryption import Envelopes
 from bifrost.temporal.history import read_execution
+from bifrost.temporal.payloads import codec_server
+from bifrost.temporal.payloads.converter import data_converter, require_key
+from bifrost.temporal.payloads.encryption import Envelopes
+from bifrost.temporal.resuming import resume
 from tests.temporal.conftest import House
 from tests.waiting import until
 

@@ -11,8 +11,8 @@ import pytest
 from bifrost.errors import IntegrationError, TimeoutError, ValidationError, WorkflowException  # noqa: A004 - the name is the guide's
 from bifrost.models import ExecutionStatus
 from bifrost.temporal import client as executions
-from bifrost.temporal import deadline
 from bifrost.temporal.history import Execution, read_execution
+from bifrost.temporal.run import deadline
 from tests.temporal.conftest import House
 from tests.waiting import until
 

@@ -20,8 +20,8 @@ from bifrost.errors import IntegrationError
 from bifrost.messages import TurnMessage, TurnstileState
 from bifrost.models import ExecutionStatus, OrganizationLimits
 from bifrost.temporal import client as executions
-from bifrost.temporal import rates, turnstile
 from bifrost.temporal.history import list_executions, read_execution
+from bifrost.temporal.limits import rates, turnstile
 from tests.temporal.conftest import House
 from tests.temporal.till import SHOP, keys, sold
 from tests.waiting import until

@@ -8,8 +8,8 @@ import pytest
 
 from bifrost.errors import ValidationError
 from bifrost.temporal import client as executions
-from bifrost.temporal import fan_out
 from bifrost.temporal.history import read_execution
+from bifrost.temporal.run import fan_out
 from tests.temporal.conftest import House
 from tests.waiting import until
 

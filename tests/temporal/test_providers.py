@@ -32,13 +32,14 @@ from bifrost.live import live_pool
 from bifrost.messages import CallContext, CallerMessage, OptionCheck, ProviderMessage
 from bifrost.models import ExecutionStatus
 from bifrost.settings import Settings
-from bifrost.temporal import options as lists
-from bifrost.temporal import payloads, replay
+from bifrost.temporal import replay
 from bifrost.temporal.client import connect_to
 from bifrost.temporal.history import list_executions, read_execution
 from bifrost.temporal.interceptors import carried_context
-from bifrost.temporal.options import Offered, options
-from bifrost.temporal.providers import ProviderActivities
+from bifrost.temporal.payloads import store as payloads
+from bifrost.temporal.providers import options as lists
+from bifrost.temporal.providers.options import Offered, options
+from bifrost.temporal.providers.serving import ProviderActivities
 from bifrost.workspace.live import Workspace
 from tests.temporal.conftest import House
 from tests.temporal.test_cli import Shell

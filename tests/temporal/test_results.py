@@ -19,9 +19,10 @@ from bifrost.dev.ports import free_port
 from bifrost.dev.temporal_server import TemporalServer
 from bifrost.errors import ConfigurationError, NotFoundError, ValidationError
 from bifrost.temporal import client as executions
-from bifrost.temporal import payloads, replay
+from bifrost.temporal import replay
 from bifrost.temporal.history import read_execution
-from bifrost.temporal.payloads import PayloadStore
+from bifrost.temporal.payloads import store as payloads
+from bifrost.temporal.payloads.store import PayloadStore
 from tests.temporal.conftest import API_KEYS, House
 from tests.temporal.test_cli import Shell
 from tests.waiting import until

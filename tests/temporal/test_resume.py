@@ -20,10 +20,11 @@ from bifrost.integrations.base import BaseIntegration
 from bifrost.models import ExecutionStatus, Organization, RetryRules
 from bifrost.organizations.memory import MemoryOrganizations
 from bifrost.temporal import client as executions
-from bifrost.temporal import replay, resume
+from bifrost.temporal import replay
 from bifrost.temporal.history import read_execution
-from bifrost.temporal.resets import PATIENCE, FetchedResets
-from bifrost.temporal.resume import Resumed
+from bifrost.temporal.resuming import resume
+from bifrost.temporal.resuming.resets import PATIENCE, FetchedResets
+from bifrost.temporal.resuming.resume import Resumed
 from bifrost.workspace.live import Workspace
 from tests.temporal.conftest import House
 from tests.temporal.till import SHOP, keys, sold

@@ -35,9 +35,9 @@ from bifrost.models import SCHEDULER, Caller, ExecutionStatus, Organization, Sch
 from bifrost.organizations.memory import MemoryOrganizations
 from bifrost.settings import Settings
 from bifrost.temporal import client as executions
-from bifrost.temporal import scheduler
 from bifrost.temporal.history import list_executions, read_execution
-from bifrost.temporal.schedules import Actual, Change, Desired
+from bifrost.temporal.schedules import scheduler
+from bifrost.temporal.schedules.plan import Actual, Change, Desired
 from bifrost.temporal.worker import alongside
 from bifrost.workspace.live import Workspace
 from tests.temporal.conftest import GRAPH_SECRETS, House

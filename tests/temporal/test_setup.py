@@ -23,8 +23,8 @@ from bifrost.dev.temporal_server import TemporalServer
 from bifrost.errors import ConfigurationError
 from bifrost.messages import SEARCH_ATTRIBUTES
 from bifrost.temporal import client as executions
-from bifrost.temporal import setup
-from bifrost.temporal.setup import State
+from bifrost.temporal.operating import setup
+from bifrost.temporal.operating.setup import State
 
 FIVE = [f"search attribute {name}" for name in SEARCH_ATTRIBUTES]
 

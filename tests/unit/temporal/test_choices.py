@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from bifrost.errors import ValidationError
 from bifrost.messages import OptionCheck
 from bifrost.record import record
-from bifrost.temporal.choices import options_of, refusal
+from bifrost.temporal.providers.choices import options_of, refusal
 
 
 class Model(BaseModel):

@@ -11,10 +11,10 @@ from google.protobuf import json_format
 from temporalio.api.common.v1 import Payload, Payloads
 
 from bifrost.errors import ConfigurationError, IntegrationError, NotFoundError
-from bifrost.temporal import codec_server
-from bifrost.temporal.codec_server import Access, app
-from bifrost.temporal.converter import CONVERTER, data_converter
-from bifrost.temporal.encryption import DataKeys, Envelopes
+from bifrost.temporal.payloads import codec_server
+from bifrost.temporal.payloads.codec_server import Access, app
+from bifrost.temporal.payloads.converter import CONVERTER, data_converter
+from bifrost.temporal.payloads.encryption import DataKeys, Envelopes
 
 
 class _Keys:

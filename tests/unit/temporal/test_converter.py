@@ -20,7 +20,7 @@ from bifrost.errors import IntegrationError, ValidationError
 from bifrost.models import Secret
 from bifrost.record import record
 from bifrost.temporal import failures
-from bifrost.temporal.converter import CONVERTER, data_converter, payload_of
+from bifrost.temporal.payloads.converter import CONVERTER, data_converter, payload_of
 
 CANARY = "canary-value-1"
 DATA_CONVERTER = data_converter(None)

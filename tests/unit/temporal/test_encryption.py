@@ -10,9 +10,10 @@ from temporalio.api.common.v1 import Payload
 
 from bifrost.errors import ConfigurationError, IntegrationError, NotFoundError
 from bifrost.messages import NotNow
-from bifrost.temporal import encryption, payloads
-from bifrost.temporal.converter import CONVERTER, data_converter
-from bifrost.temporal.encryption import DataKeys, Envelopes, owned_by
+from bifrost.temporal.payloads import encryption
+from bifrost.temporal.payloads import store as payloads
+from bifrost.temporal.payloads.converter import CONVERTER, data_converter
+from bifrost.temporal.payloads.encryption import DataKeys, Envelopes, owned_by
 
 
 class Keys:

@@ -11,8 +11,8 @@ from temporalio.api.history.v1 import HistoryEvent
 from bifrost import messages
 from bifrost.errors import NotFoundError, ValidationError
 from bifrost.messages import ResumeMessage
-from bifrost.temporal import differences, points, resets
-from bifrost.temporal.points import Point
+from bifrost.temporal.resuming import differences, points, resets
+from bifrost.temporal.resuming.points import Point
 
 
 class Story:

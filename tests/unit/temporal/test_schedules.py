@@ -9,8 +9,8 @@ import pytest
 
 from bifrost.models import Organization, Schedule, ScheduleOverride, SourceLocation, WorkflowMetadata
 from bifrost.organizations.memory import MemoryOrganizations
-from bifrost.temporal import schedules
-from bifrost.temporal.schedules import PAUSED_NOTE, Actual, Desired, desired, plan, unknown_names, why_gone
+from bifrost.temporal.schedules import plan as schedules
+from bifrost.temporal.schedules.plan import PAUSED_NOTE, Actual, Desired, desired, plan, unknown_names, why_gone
 from bifrost.workspace.catalog import Catalog, Failure, WorkflowEntry
 
 WEEKLY = Schedule("0 9 * * 1")

@@ -17,7 +17,7 @@ import pytest
 
 from bifrost import calling
 from bifrost.errors import ValidationError
-from bifrost.temporal.values import MAX_DEPTH, encode, restore
+from bifrost.temporal.payloads.values import MAX_DEPTH, encode, restore
 
 
 class _Colour(enum.Enum):

@@ -19,7 +19,8 @@ from bifrost.cli.health import Health, answering
 from bifrost.dev.ports import free_port
 from bifrost.errors import ConfigurationError, IntegrationError, ValidationError, WorkflowException
 from bifrost.messages import NotNow
-from bifrost.temporal import measures, runtime, slots
+from bifrost.temporal import runtime, slots
+from bifrost.temporal.operating import measures
 from bifrost.temporal.slots import Slots
 from tests.waiting import until
 

@@ -30,7 +30,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from bifrost.errors import ConfigurationError
 from bifrost.messages import SEARCH_ATTRIBUTES
-from bifrost.temporal import rates
+from bifrost.temporal.limits import rates
 
 RETENTION: Final = timedelta(days=30)
 """How long closed executions are kept at least."""

@@ -27,8 +27,8 @@ from bifrost import redaction
 from bifrost.errors import ConfigurationError, IntegrationError, PermissionError, WorkflowException  # noqa: A004 - the name is the guide's
 from bifrost.messages import GLOBAL_SCOPE
 from bifrost.models import GLOBAL
-from bifrost.temporal.converter import CONVERTER, data_converter
-from bifrost.temporal.encryption import Envelopes, is_encrypted, name_of_key
+from bifrost.temporal.payloads.converter import CONVERTER, data_converter
+from bifrost.temporal.payloads.encryption import Envelopes, is_encrypted, name_of_key
 
 ALL: Final = "*"
 MAX_BYTES: Final = 128 * 1024 * 1024

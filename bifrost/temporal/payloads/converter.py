@@ -33,9 +33,11 @@ from temporalio.converter import (
 from bifrost import redaction
 from bifrost.errors import ConfigurationError, IntegrationError, WorkflowException
 from bifrost.messages import GLOBAL_SCOPE
-from bifrost.temporal import failures, payloads, values
-from bifrost.temporal.encryption import Envelopes, is_encrypted, mark, unmark
-from bifrost.temporal.values import check_size, encode, restore
+from bifrost.temporal import failures
+from bifrost.temporal.payloads import store as payloads
+from bifrost.temporal.payloads import values
+from bifrost.temporal.payloads.encryption import Envelopes, is_encrypted, mark, unmark
+from bifrost.temporal.payloads.values import check_size, encode, restore
 
 _TRACE = 64 * 1024
 """How many characters of a stack trace are kept, from its end."""

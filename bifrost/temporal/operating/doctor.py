@@ -35,7 +35,7 @@ from bifrost.secrets.base import SecretStore
 from bifrost.secrets.vault import VaultSecrets
 from bifrost.settings import VARIABLES, Settings
 from bifrost.temporal import client as temporal_client
-from bifrost.temporal import setup
+from bifrost.temporal.operating import setup
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.revision_stores import MemoryRevisions
 

@@ -20,8 +20,8 @@ from temporalio.worker import (
 )
 
 from bifrost.integrations.call import current_call
-from bifrost.temporal import measures
 from bifrost.temporal.interceptors import carried_context
+from bifrost.temporal.operating import measures
 
 
 class Observing(Interceptor):

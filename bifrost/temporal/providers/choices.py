@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from bifrost.errors import ValidationError
 from bifrost.messages import OptionCheck
-from bifrost.temporal.values import encode
+from bifrost.temporal.payloads.values import encode
 
 MOST: Final = 1000
 """How many options a data provider may answer."""

@@ -20,10 +20,11 @@ from bifrost.integrations.registry import ClientPool
 from bifrost.messages import OptionCheck, ProviderMessage, ProviderRules
 from bifrost.models import DataProviderMetadata, ParameterMetadata, RetryRules
 from bifrost.organizations.base import OrganizationStore
-from bifrost.temporal import choices, failures
+from bifrost.temporal import failures
 from bifrost.temporal.activities import carried, heartbeats
 from bifrost.temporal.interceptors import carried_context
-from bifrost.temporal.options import options
+from bifrost.temporal.providers import choices
+from bifrost.temporal.providers.options import options
 from bifrost.workspace.live import Workspace
 
 CHECK_TIMEOUT: Final = timedelta(minutes=10)

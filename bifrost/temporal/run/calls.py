@@ -24,11 +24,12 @@ from temporalio.exceptions import ActivityError, FailureError
 from bifrost.errors import IntegrationError
 from bifrost.integrations.base import Operation
 from bifrost.messages import NotNow
-from bifrost.temporal import failures, rates
-from bifrost.temporal.converter import payload_of
+from bifrost.temporal import failures
 from bifrost.temporal.interceptors import attempts_before
-from bifrost.temporal.progress import MAX_PENDING, Progress
-from bifrost.temporal.turnstile import Turns
+from bifrost.temporal.limits import rates
+from bifrost.temporal.limits.turnstile import Turns
+from bifrost.temporal.payloads.converter import payload_of
+from bifrost.temporal.run.progress import MAX_PENDING, Progress
 
 
 @dataclass(frozen=True, slots=True)

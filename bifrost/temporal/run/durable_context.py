@@ -31,12 +31,13 @@ from bifrost.integrations.registry import bind
 from bifrost.messages import BeginAnswer, CallContext, CodeReference, MapMessage, StartMessage
 from bifrost.models import ActivityMetadata, Caller, OAuthCredentials, Organization, RetryRules, Secret
 from bifrost.record import record
-from bifrost.temporal import failures, fan_out
-from bifrost.temporal.calls import Calls, Limits
-from bifrost.temporal.converter import payload_of
-from bifrost.temporal.progress import Progress
-from bifrost.temporal.turnstile import Turns
-from bifrost.temporal.undo import Undo
+from bifrost.temporal import failures
+from bifrost.temporal.limits.turnstile import Turns
+from bifrost.temporal.payloads.converter import payload_of
+from bifrost.temporal.run import fan_out
+from bifrost.temporal.run.calls import Calls, Limits
+from bifrost.temporal.run.progress import Progress
+from bifrost.temporal.run.undo import Undo
 
 _LEVELS = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40, "critical": 50}
 _log = structlog.stdlib.get_logger("bifrost.workflow")

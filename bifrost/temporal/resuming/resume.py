@@ -32,12 +32,13 @@ from bifrost import messages
 from bifrost.errors import NotFoundError, ValidationError
 from bifrost.messages import BeginAnswer, CheckpointMessage, ResumeMessage
 from bifrost.temporal import client as executions
-from bifrost.temporal import points, replay, resets
-from bifrost.temporal.converter import envelopes_of, reveal
-from bifrost.temporal.differences import difference
-from bifrost.temporal.encryption import Envelopes, owned_by
+from bifrost.temporal import replay
 from bifrost.temporal.history import refusal
-from bifrost.temporal.points import Point
+from bifrost.temporal.payloads.converter import envelopes_of, reveal
+from bifrost.temporal.payloads.encryption import Envelopes, owned_by
+from bifrost.temporal.resuming import points, resets
+from bifrost.temporal.resuming.differences import difference
+from bifrost.temporal.resuming.points import Point
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.revision import SHORT
 

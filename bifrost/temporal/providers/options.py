@@ -34,8 +34,8 @@ from bifrost.errors import ConfigurationError, WorkflowException
 from bifrost.messages import CallContext, CallerMessage, KeptOptions, OptionsState, ProviderMessage, ProviderRules
 from bifrost.models import SYSTEM_CALLER
 from bifrost.temporal import failures
-from bifrost.temporal.encryption import owned_by
-from bifrost.temporal.values import encode
+from bifrost.temporal.payloads.encryption import owned_by
+from bifrost.temporal.payloads.values import encode
 
 WAIT_SECONDS: Final = 120.0
 """How long whoever asks for a list waits for it."""

@@ -35,7 +35,7 @@ from bifrost.errors import ConfigurationError, IntegrationError, NotFoundError
 from bifrost.messages import GLOBAL_SCOPE, NotNow
 from bifrost.secrets.transit import PREFIX, VaultTransit, key_name
 from bifrost.settings import Settings
-from bifrost.temporal.payloads import TO_STORE
+from bifrost.temporal.payloads.store import TO_STORE
 
 FRESH: Final = 900.0
 """How long a data key is used without asking Vault, in seconds."""

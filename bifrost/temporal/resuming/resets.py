@@ -33,8 +33,8 @@ from temporalio.workflow import Info
 from bifrost.errors import IntegrationError
 from bifrost.integrations.call import current_call
 from bifrost.messages import ENGINE_ACTIVITIES, REVISION_ATTRIBUTE, BeginAnswer, ResumeMessage
-from bifrost.temporal.converter import CONVERTER
 from bifrost.temporal.interceptors import carried_context, idempotency_key
+from bifrost.temporal.payloads.converter import CONVERTER
 
 PATIENCE: Final = timedelta(seconds=1)
 """How long a run waits for its history; the SDK's bound for a workflow task is two seconds."""

@@ -18,7 +18,7 @@ from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, Workf
 
 from bifrost.errors import TimeoutError  # noqa: A004 - the name is the guide's
 from bifrost.temporal import failures
-from bifrost.temporal.tasks import number_tasks
+from bifrost.temporal.run.tasks import number_tasks
 from bifrost.workspace.guard import PACKAGE
 
 PATIENCE: Final = 2.0

@@ -42,9 +42,9 @@ from bifrost.messages import CallerMessage, StartMessage
 from bifrost.models import SCHEDULER
 from bifrost.organizations.base import OrganizationStore
 from bifrost.temporal import client as executions
-from bifrost.temporal import schedules
-from bifrost.temporal.encryption import owned_by
-from bifrost.temporal.schedules import Actual, Change, Desired
+from bifrost.temporal.payloads.encryption import owned_by
+from bifrost.temporal.schedules import plan as schedules
+from bifrost.temporal.schedules.plan import Actual, Change, Desired
 from bifrost.workspace.catalog import Catalog
 from bifrost.workspace.live import Workspace
 

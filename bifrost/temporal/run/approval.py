@@ -13,7 +13,7 @@ from temporalio import workflow
 
 from bifrost.errors import PermissionError, ValidationError  # noqa: A004 - the name is the guide's
 from bifrost.messages import ApprovalMessage, CallerMessage
-from bifrost.temporal.durable_context import DurableContext
+from bifrost.temporal.run.durable_context import DurableContext
 
 
 class Approval:

@@ -1,0 +1,1 @@
+"""What operators need: a namespace prepared, an installation looked at, workers measured."""

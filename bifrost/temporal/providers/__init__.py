@@ -1,0 +1,1 @@
+"""Data providers: run, kept for everybody, and held to."""

@@ -1,0 +1,1 @@
+"""Temporal Schedules: what there should be, and how it comes to be."""
