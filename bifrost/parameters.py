@@ -14,11 +14,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from bifrost import hints
 from bifrost.errors import ValidationError
-from bifrost.models import GLOBAL, ParameterMetadata, Secret
+from bifrost.models import GLOBAL, ParameterMetadata, Secret, WorkflowMetadata
 
 # A syntax check, not a promise that mail arrives: one @, no white space, a dot in the domain, no empty label.
 _EMAIL = re.compile(r"[^@\s]+@[^@\s.]+(\.[^@\s.]+)+")
@@ -286,6 +286,28 @@ def check(parameter: ParameterMetadata, value: Any) -> Any:
         message = parameter.validation.get("message") or f"Parameter '{parameter.name}' {refusal}"
         raise ValidationError(message, field=parameter.name) from None
     return coerced
+
+
+class _Taker(Protocol):
+    @property
+    def org(self) -> Any: ...
+
+    def set_variable(self, key: str, value: Any) -> None: ...
+
+
+def take(workflow: WorkflowMetadata, values: Mapping[str, Any], context: _Taker) -> dict[str, Any]:
+    """The arguments of a workflow's function; what is no parameter becomes a variable of the context.
+
+    Raises:
+        ValidationError: they are not as they must be, or there is no organization where the workflow needs one.
+    """
+    if workflow.requires_org and context.org is None:
+        raise ValidationError(f"Workflow '{workflow.name}' needs an organization: give an org_id", field="org_id")
+    bound = bind(workflow.parameters, values)
+    for name, value in values.items():
+        if name not in bound:
+            context.set_variable(name, value)
+    return bound
 
 
 def bind(parameters: Sequence[ParameterMetadata], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -153,7 +153,8 @@ class Run:
         if start.map is not None:
             return ExecutionStatus.SUCCESS, payload_of(await _part(namespace, context, start.map), "The result", "result")
         _check_door(metadata, start)
-        given = _given(metadata, context, start)
+        params = start.params if workflow.info().parent is None else revived(start.params)
+        given = parameters.take(metadata, params, context)
         if start.begin_at and workflow.now() < start.begin_at:  # something, such as an approval, woke it up before its time
             await workflow.sleep(start.begin_at - workflow.now(), summary="until it is to begin")
         await hold_to_options(metadata.parameters, given)
@@ -281,22 +282,6 @@ def _check_door(metadata: WorkflowMetadata, start: StartMessage) -> None:
     if start.via == "form" and not metadata.expose_in_forms:
         raise PermissionError(f"Workflow '{metadata.name}' is not offered as a form (expose_in_forms=False)", workflow=metadata.name,
                               via=start.via)
-
-
-def _given(metadata: WorkflowMetadata, context: DurableContext, start: StartMessage) -> dict[str, Any]:
-    """The function's arguments; what is no parameter is a variable.
-
-    Raises:
-        ValidationError: they are not as they must be.
-    """
-    if metadata.requires_org and context.org is None:
-        raise ValidationError(f"Workflow '{metadata.name}' needs an organization: give an org_id", field="org_id")
-    params = start.params if workflow.info().parent is None else revived(start.params)
-    bound = parameters.bind(metadata.parameters, params)
-    for name, value in params.items():
-        if name not in bound:
-            context.set_variable(name, value)
-    return bound
 
 
 def _outcome_of(result: Any) -> ExecutionStatus:

@@ -148,10 +148,7 @@ class InMemoryContext(OrganizationContext):
         return await self._perform(metadata, _travelled(params, "What the workflow is given"))
 
     async def _perform(self, metadata: WorkflowMetadata, params: Mapping[str, Any]) -> Any:
-        if metadata.requires_org and self.org is None:
-            raise ValidationError(f"Workflow '{metadata.name}' needs an organization: give an org_id", field="org_id")
-        bound = parameters.bind(metadata.parameters, params)
-        self._variables.update({name: value for name, value in params.items() if name not in bound})
+        bound = parameters.take(metadata, params, self)
         with _durable(self._call_activity):
             try:
                 return _travelled(await metadata.function(self, **bound), "The result", "result")
