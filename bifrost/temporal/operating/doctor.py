@@ -54,7 +54,7 @@ class Finding:
 
     Attributes:
         name: What.
-        ok: Whether it is as it has to be; None where it could not be looked at, because of something else that is wrong.
+        ok: Whether it is as it has to be; None where that cannot be said.
         said: How it is.
         mend: What to do about it; empty where nothing is to be done.
     """
