@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALL := PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --disable-pip-version-check
 export PYTHONHASHSEED := 0
 
-.PHONY: demo test check check-deploy format bench clean
+.PHONY: demo test check format bench clean
 
 demo: .venv/product
 	$(BIN)/bifrost demo
@@ -17,9 +17,6 @@ check: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-
-check-deploy: .venv/deploy
-	$(BIN)/python -m pytest tests/deploy
 
 format: .venv/installed
 	$(BIN)/ruff check --fix .
@@ -38,9 +35,4 @@ clean:
 
 .venv/installed: .venv/product
 	$(INSTALL) -e '.[dev]'
-	@touch $@
-
-# Helm's library and PostgreSQL are large: only what checks deploy/ needs them.
-.venv/deploy: .venv/installed
-	$(INSTALL) -e '.[deploy]'
 	@touch $@

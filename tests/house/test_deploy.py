@@ -1,4 +1,4 @@
-"""What stands in deploy/ agrees with the code and with itself; whether it is valid, `make check-deploy` asks the tools of others."""
+"""What stands in deploy/ agrees with the code and with itself; whether it is valid, `tests/deploy` asks the tools of others."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from temporalio import workflow as temporal_workflow
 from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 
 from bifrost import messages
 from bifrost.dev.simulators.control import SimulatorControl
@@ -55,8 +56,13 @@ def _limit(house: House, **limits: int) -> None:
 
 
 async def _signals(house: House, place: str) -> list[str]:
-    """The names of the signals that a place's turnstile got."""
-    history = await house.client.get_workflow_handle(messages.turnstile_id(place)).fetch_history()
+    """The names of the signals that a place's turnstile got; none while there is no turnstile."""
+    try:
+        history = await house.client.get_workflow_handle(messages.turnstile_id(place)).fetch_history()
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        return []
     return [event.workflow_execution_signaled_event_attributes.signal_name for event in history.events
             if event.HasField("workflow_execution_signaled_event_attributes")]
 
