@@ -40,13 +40,13 @@ executions.add_command(rerun)
 @output.json_option
 def list_(workflow: str | None, org_id: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """List executions, those under way first, then the ones that ended last."""
-    parts.settings()
+    left = parts.left_organizations(parts.settings())
     found = parts.run(_list(workflow, org_id, ExecutionStatus(status) if status else None, limit))
     if as_json:
-        output.print_json([dataclasses.asdict(one) for one in found])
+        output.print_json([{**dataclasses.asdict(one), "org_left": left(one.org_id)} for one in found])
         return
     output.print_table(("EXECUTION", "WORKFLOW", "ORG", "STATUS", "STARTED (UTC)", "TOOK"), [
-        (one.execution_id, one.workflow, one.org_id, _status(one), one.started_at, _took(one)) for one in found],
+        (one.execution_id, one.workflow, _org(one, left), _status(one), one.started_at, _took(one)) for one in found],
         "No executions.")
 
 
@@ -54,6 +54,12 @@ async def _list(workflow: str | None, org_id: str | None, status: ExecutionStatu
                 limit: int) -> Sequence[ExecutionSummary]:
     client = await temporal_client.connect()
     return await list_executions(client, workflow=workflow, org_id=org_id, status=status, limit=limit)
+
+
+def _org(execution: ExecutionSummary | Execution, left: parts.Left) -> str | None:
+    """The organization, with a word where it is none any more that executions start for."""
+    how = left(execution.org_id)
+    return f"{execution.org_id} ({how})" if how else execution.org_id
 
 
 def _status(execution: ExecutionSummary | Execution) -> str:
@@ -77,14 +83,14 @@ async def _read(execution_id: str) -> Execution:
 @output.json_option
 def show(execution_id: str, as_json: bool) -> None:
     """Show one execution: its state, its checkpoints and its calls in the order they came."""
-    parts.settings()
+    left = parts.left_organizations(parts.settings())
     execution = parts.run(_read(execution_id))
     if as_json:
-        shown = dataclasses.asdict(execution)
+        shown = {**dataclasses.asdict(execution), "org_left": left(execution.org_id)}
         del shown["log"]
         output.print_json(shown)
         return
-    _print_head(execution)
+    _print_head(execution, left)
     click.echo()
     output.print_table(("AT (UTC)", "WHAT", "STATUS", "ATTEMPTS", "TOOK"), _timeline(execution), "Nothing happened yet.")
     if execution.error:
@@ -93,9 +99,9 @@ def show(execution_id: str, as_json: bool) -> None:
         click.echo(f"\n{output.indented(execution.result)}")
 
 
-def _print_head(execution: Execution) -> None:
+def _print_head(execution: Execution, left: parts.Left) -> None:
     for label, value in (("Execution", execution.execution_id), ("Workflow", execution.workflow),
-                         ("Organization", execution.org_id), ("Status", _status(execution)),
+                         ("Organization", _org(execution, left)), ("Status", _status(execution)),
                          ("Caller", execution.caller.email or execution.caller.user_id),
                          ("Started", output.time_of(execution.started_at)), ("Took", _took(execution))):
         click.echo(f"{label:<13} {value or '-'}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import structlog
 
 from bifrost import logging
+from bifrost.errors import ConfigurationError
+from bifrost.organizations.yaml import YamlOrganizations
 from bifrost.settings import Settings
 from bifrost.workspace.catalog import Catalog
 from bifrost.workspace.live import Workspace
@@ -42,6 +44,22 @@ def fix_hash_seed() -> None:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run a command's asynchronous part."""
     return asyncio.run(work)
+
+
+Left = Callable[[str | None], str | None]
+"""Says of an organization's id "inactive" or "unknown"; None where all is well, or nobody can say."""
+
+
+def left_organizations(read: Settings) -> Left:
+    """Who has left, by the organizations as they are now: their executions go on, and readers should know.
+
+    Executions can be read where there are no organizations, so that these cannot be read is no error here.
+    """
+    try:
+        active = {one.id: one.active for one in YamlOrganizations(read.organizations).all()}
+    except ConfigurationError:
+        return lambda _org_id: None
+    return lambda org_id: None if org_id is None or active.get(org_id) else "inactive" if org_id in active else "unknown"
 
 
 def workspace(read: Settings) -> Workspace:

@@ -234,6 +234,20 @@ async def test_executions_are_listed(shell: Shell, worker: Any) -> None:
     assert "No executions." in (await shell("executions", "list", "--workflow", "never_run")).out
 
 
+async def test_executions_of_an_organization_that_has_left_say_so(shell: Shell, worker: Any) -> None:
+    """What runs for it goes on; whoever reads of it is told that it is inactive, or not known any more."""
+    await shell("run", "create_user_sync", "--org", "acme", "--execution-id", "left", "-p", "email=nobody", *USER)
+    assert (await shell("executions", "show", "left", "--json")).json["org_left"] is None
+    (shell.directory / "inactive.yaml").write_text("id: acme\nname: Acme\nactive: false\n")
+    (shell.directory / "unknown.yaml").write_text("organizations: []\n")
+    for how in ("inactive", "unknown"):
+        there = {"BIFROST_ORGANIZATIONS": f"{how}.yaml"}
+        assert (await shell("executions", "show", "left", "--json", **there)).json["org_left"] == how
+    assert f"acme ({how})" in (await shell("executions", "show", "left", **there)).out
+    assert f"acme ({how})" in (await shell("executions", "list", "--org", "acme", **there)).out
+    assert (await shell("executions", "show", "left", BIFROST_ORGANIZATIONS="nowhere.yaml")).status == 0
+
+
 async def test_workflows_are_listed_and_shown(shell: Shell) -> None:
     """The workspace's workflows are read from the files: no server is asked."""
     nowhere = {"TEMPORAL_ADDRESS": "127.0.0.1:1", "VAULT_ADDR": "http://127.0.0.1:1"}
