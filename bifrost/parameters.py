@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from bifrost import hints
 from bifrost.errors import ValidationError
@@ -288,15 +288,8 @@ def check(parameter: ParameterMetadata, value: Any) -> Any:
     return coerced
 
 
-class _Taker(Protocol):
-    @property
-    def org(self) -> Any: ...
-
-    def set_variable(self, key: str, value: Any) -> None: ...
-
-
-def take(workflow: WorkflowMetadata, values: Mapping[str, Any], context: _Taker) -> dict[str, Any]:
-    """The arguments of a workflow's function; what is no parameter becomes a variable of the context.
+def take(workflow: WorkflowMetadata, values: Mapping[str, Any], context: Any) -> dict[str, Any]:
+    """The arguments of a workflow's function; what is no parameter becomes a variable of the `OrganizationContext`.
 
     Raises:
         ValidationError: they are not as they must be, or there is no organization where the workflow needs one.
