@@ -10,10 +10,15 @@ from pathlib import Path
 README = Path(__file__).parents[3] / "workspace" / "README.md"
 
 OTHERS = """
+from workspace.data_providers.groups import get_groups
 from workspace.integrations.billing import Billing
 from workspace.utils.reports import read_report
+from workspace.workflows.nightly.workflow import nightly_report
 
 async def test_the_other_blocks(bifrost_context, tmp_path):
+    assert (await bifrost_context.run(nightly_report))["for"] == "None"
+    bifrost_context.integration("msgraph").answers("get_groups", [{"displayName": "Team A", "id": "1"}, {"displayName": "Others", "id": "2"}])
+    assert await get_groups(bifrost_context, prefix="Team") == [{"label": "Team A", "value": "1"}]
     (tmp_path / "report").write_text("fine")
     assert await read_report(str(tmp_path / "report")) == "fine"
     assert bifrost_context.integration("billing").real is Billing
@@ -29,8 +34,9 @@ def test_the_documented_tests_pass(tmp_path):
     (folder / "tests").mkdir(parents=True)
     (folder / "workflow.py").write_text(workflow)
     (folder / "tests" / "test_workflow.py").write_text("\n\n".join(tests))
-    for path, [block] in (("integrations/billing.py", blocks["An integration"]), ("utils/reports.py", blocks["An activity"])):
-        (tmp_path / "workspace" / path).parent.mkdir()
+    for path, [block] in (("integrations/billing.py", blocks["An integration"]), ("utils/reports.py", blocks["An activity"]),
+                          ("data_providers/groups.py", blocks["A data provider"]), ("workflows/nightly/workflow.py", blocks["A schedule"])):
+        (tmp_path / "workspace" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "workspace" / path).write_text(block)
     (folder / "tests" / "test_others.py").write_text(OTHERS)
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n")
