@@ -229,9 +229,9 @@ class NotNow(_Message):
     give_up_seconds: float | None = None
 
 
-def turnstile_id(place: str) -> str:
-    """The execution id of a place's turnstile."""
-    return f"bifrost-turnstile/{place}"
+def turnstile_id(task_queue: str, place: str) -> str:
+    """The execution id of a place's turnstile; the workers of another task queue have their own."""
+    return f"bifrost-turnstile/{task_queue}/{place}"
 
 
 def schedule_id(task_queue: str, workflow: str, org_id: str | None) -> str:
@@ -244,10 +244,15 @@ def schedule_id(task_queue: str, workflow: str, org_id: str | None) -> str:
 
 
 class TurnMessage(_Message):
-    """Who wants a turn where, with the limits that the place has by what the asker knows."""
+    """Who wants a turn where, with the limits that the place has by what the asker knows.
+
+    `asked` is what the asker calls it; `ticket` is made when it is asked for first, by the run that is under way then, so that
+    what an earlier run was admitted with lets nobody in after a reset.
+    """
 
     place: str
-    ticket: str
+    asked: str
+    ticket: str = ""
     execution_id: str
     concurrency: int | None = None
     per_minute: int | None = None

@@ -87,12 +87,21 @@ def may_retry(error: BaseException) -> bool:
         isinstance(link, OSError | EOFError) and not isinstance(link, _OF_FILES) for link in links)
 
 
-def is_down(error: BaseException) -> bool:
-    """Whether an integration's error says that the other system did not answer, or could not."""
-    if not may_retry(error):
+def is_down(error: BaseException, integration: str | None = None) -> bool:
+    """Whether an error says that another system did not answer, or could not: this integration's, and not Vault, if it is named."""
+    if not may_retry(error) or (integration and isinstance(error, IntegrationError) and error.integration not in (None, "", integration)):
         return False
-    status = error.status_code if isinstance(error, IntegrationError) else _answered(error)
+    status = _status(error)
     return status is None or status >= 500
+
+
+def has_answered(error: BaseException) -> bool:
+    """Whether the other system has answered, with whatever status."""
+    return _status(error) is not None
+
+
+def _status(error: BaseException) -> int | None:
+    return error.status_code if isinstance(error, IntegrationError) else _answered(error)
 
 
 def _answered(error: BaseException) -> int | None:

@@ -58,7 +58,7 @@ def _limit(house: House, **limits: int) -> None:
 async def _signals(house: House, place: str) -> list[str]:
     """The names of the signals that a place's turnstile got; none while there is no turnstile."""
     try:
-        history = await house.client.get_workflow_handle(messages.turnstile_id(place)).fetch_history()
+        history = await house.client.get_workflow_handle(messages.turnstile_id(house.task_queue, place)).fetch_history()
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise
@@ -86,7 +86,7 @@ async def _own_turnstiles(house: House) -> AsyncIterator[None]:
     yield
     for place in ("acme", "acme/shop", "globex/shop"):
         with contextlib.suppress(Exception):
-            await house.client.get_workflow_handle(messages.turnstile_id(place)).terminate("the test is over")
+            await house.client.get_workflow_handle(messages.turnstile_id(house.task_queue, place)).terminate("the test is over")
 
 
 # --- turns --------------------------------------------------------------------------------------------------------------
@@ -154,6 +154,45 @@ async def test_a_place_whose_holder_ended_without_leaving_is_free_again(house: H
         await till.release()
 
 
+async def test_a_cancellation_while_a_turn_is_given_back_is_not_lost(house: House, till: SimulatorControl) -> None:
+    """Whenever it comes, in a call or while the turnstile is told of its end, the run is cancelled and makes no next call."""
+    _shop(house, till, "max_concurrent = 1")
+    house.write("workflows/after.py", """
+        import asyncio
+        from bifrost import workflow
+
+        @workflow(name="after")
+        async def after(context):
+            shop = context.get_integration("shop")
+            for number in range(50):
+                await shop.sell(f"next{number}")
+    """)
+    async with house.serving():
+        handle = await house.start("after")
+        await till.wait_for(3)
+        await handle.cancel()
+        with pytest.raises(Exception, match="cancelled"):
+            await asyncio.wait_for(executions.result(handle), 20)
+    assert len(await sold(till)) < 51
+
+
+async def test_a_turnstile_that_was_terminated_is_asked_again(house: House, till: SimulatorControl, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waited in it asks once more after a while, and nobody hangs."""
+    monkeypatch.setattr(turnstile, "ASK_AGAIN", timedelta(seconds=0.5))
+    _shop(house, till)
+    _limit(house, executions=1)
+    await till.fail("POST", times=1, hold=True)
+    async with house.serving():
+        first = await house.start("one_sale", {"item": "first"})
+        await till.wait_for(state="held")
+        second = await house.start("one_sale", {"item": "second"})
+        await _until_entered(house, "acme", 2)
+        await house.client.get_workflow_handle(messages.turnstile_id(house.task_queue, "acme")).terminate("gone")
+        assert await asyncio.wait_for(second.result(), 20) == "second"
+        await till.release()
+        assert await first.result() == "first"
+
+
 async def test_so_many_executions_begin_in_a_minute(house: House, till: SimulatorControl, monkeypatch: pytest.MonkeyPatch) -> None:
     """The third of three waits until the first is a minute ago, though nobody is inside any more; with nobody left it ends."""
     monkeypatch.setattr(turnstile, "_MINUTE", timedelta(seconds=1))
@@ -163,7 +202,7 @@ async def test_so_many_executions_begin_in_a_minute(house: House, till: Simulato
     async with house.serving():
         handles = [await house.start("one_sale") for _ in range(3)]
         assert [await handle.result() for handle in handles] == ["hat"] * 3
-        gate = house.client.get_workflow_handle(messages.turnstile_id("acme"))
+        gate = house.client.get_workflow_handle(messages.turnstile_id(house.task_queue, "acme"))
         history = await gate.fetch_history()
         let_in = [event.event_time.ToDatetime() for event in history.events
                   if event.HasField("signal_external_workflow_execution_initiated_event_attributes")]
@@ -178,7 +217,7 @@ async def test_so_many_executions_begin_in_a_minute(house: House, till: Simulato
 
 async def test_a_turnstile_goes_on_from_a_long_history(house: House, till: SimulatorControl, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its state crosses into a new run: who is inside, who waits; a ticket asked for twice waits once."""
-    monkeypatch.setattr(temporal_workflow.Info, "is_continue_as_new_suggested", lambda _info: True)
+    monkeypatch.setattr(temporal_workflow.Info, "is_continue_as_new_suggested", lambda info: info.get_current_history_length() > 10)
     _shop(house, till)
     _limit(house, executions=1)
     await till.fail("POST", times=1, hold=True)
@@ -186,7 +225,7 @@ async def test_a_turnstile_goes_on_from_a_long_history(house: House, till: Simul
         first = await house.start("one_sale", {"item": "first"})
         await till.wait_for(state="held")
         second = await house.start("one_sale", {"item": "second"})
-        gate = house.client.get_workflow_handle(messages.turnstile_id("acme"))
+        gate = house.client.get_workflow_handle(messages.turnstile_id(house.task_queue, "acme"))
 
         async def moved() -> bool:
             history = await gate.fetch_history()
@@ -195,7 +234,7 @@ async def test_a_turnstile_goes_on_from_a_long_history(house: House, till: Simul
             return [turn.execution_id for turn in (*state.inside, *state.waiting)] == [first.id, second.id]
 
         await until(moved)
-        again = TurnMessage(place="acme", ticket="none", execution_id="nobody-runs-under-this-id", concurrency=1)
+        again = TurnMessage(place="acme", asked="none", ticket="none", execution_id="nobody-runs-under-this-id", concurrency=1)
         for _ in range(2):
             await gate.signal(messages.ENTER, again)
         await till.release()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 
 import structlog
+from temporalio import activity
 
 from bifrost import metrics
 from bifrost.errors import IntegrationError
@@ -38,13 +40,16 @@ class Attempts:
             raise _down(integration, circuit.rules, seconds)
         try:
             yield
+        except asyncio.CancelledError:
+            details = activity.cancellation_details() if activity.in_activity() else None
+            if circuit and details and details.timed_out:
+                _note_failure(circuit, org_id, integration)
+            raise
         except Exception as error:
-            if circuit and not failures.is_down(error):
+            if circuit and failures.is_down(error, integration):
+                _note_failure(circuit, org_id, integration)
+            elif circuit and failures.has_answered(error):  # and not where nothing was asked, such as for a wrong argument
                 circuit.succeeded()
-            elif circuit and circuit.failed():
-                metrics.record(metrics.CIRCUIT_OPENINGS, integration=integration)
-                _log.warning("the circuit is open: nothing is tried for a while", integration=integration, org_id=org_id,
-                             open_seconds=circuit.rules.open_seconds)
             _note_refusal(error, Operation.of(cls, method))
             raise
         if circuit:
@@ -57,6 +62,13 @@ class Attempts:
         if known is None or known.rules != rules:
             known = self._circuits[org_id, integration] = Circuit(rules)
         return known
+
+
+def _note_failure(circuit: Circuit, org_id: str | None, integration: str) -> None:
+    if circuit.failed():
+        metrics.record(metrics.CIRCUIT_OPENINGS, integration=integration)
+        _log.warning("the circuit is open: nothing is tried for a while", integration=integration, org_id=org_id,
+                     open_seconds=circuit.rules.open_seconds)
 
 
 def _down(integration: str, rules: CircuitRules, seconds: float) -> IntegrationError:

@@ -53,6 +53,6 @@ def request(client: Client, task_queue: str) -> UpdateTaskQueueConfigRequest:
 async def enforce(client: Client, task_queue: str) -> None:
     """Have the server keep the rates of this worker's calls. One that cannot is warned of: its calls have no rate then."""
     try:
-        await client.workflow_service.update_task_queue_config(request(client, task_queue))
+        await client.workflow_service.update_task_queue_config(request(client, task_queue), retry=True)
     except RPCError as error:
         _log.warning("the server keeps no rates: calls with a rate_per_second are made as fast as they come", reason=str(error))

@@ -18,12 +18,15 @@ from typing import Any, Final
 from temporalio import activity, workflow
 from temporalio.client import WorkflowExecutionStatus
 from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from bifrost import messages
 from bifrost.messages import TurnMessage, TurnstileState
+from bifrost.temporal import failures
 
+ASK_AGAIN: Final = timedelta(minutes=5)
+"""After how long whoever waits asks once more: a turnstile that was terminated has forgotten everybody."""
 CHECK: Final = timedelta(seconds=10)
 """How often it is asked whether those inside still run, while others wait."""
 IDLE: Final = timedelta(minutes=1)
@@ -56,10 +59,10 @@ class Turnstile:
         self._came = True
 
     @workflow.signal(name=messages.LEAVE)
-    def on_leave(self, ticket: str) -> None:
-        """Somebody leaves, or no longer wants in."""
-        self._inside.pop(ticket, None)
-        self._waiting = deque(turn for turn in self._waiting if turn.ticket != ticket)
+    def on_leave(self, name: str) -> None:
+        """Somebody leaves, or no longer wants in, by the ticket or by what the asker called it."""
+        self._inside = {ticket: turn for ticket, turn in self._inside.items() if name not in (ticket, turn.asked)}
+        self._waiting = deque(turn for turn in self._waiting if name not in (turn.ticket, turn.asked))
         self._came = True
 
     @workflow.run
@@ -95,7 +98,7 @@ class Turnstile:
         return bool(self._waiting) and in_time and self._has_room()
 
     async def _let_in(self) -> None:
-        while self._may_enter():
+        while self._may_enter() and not workflow.info().is_continue_as_new_suggested():
             turn = self._waiting.popleft()
             self._inside[turn.ticket] = turn
             if self._limits.per_minute is not None:
@@ -122,6 +125,7 @@ class Turns:
     def __init__(self) -> None:
         self._number = 0
         self._admitted: set[str] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def admit(self, ticket: str) -> None:
         """The turnstile has let this ticket in."""
@@ -131,22 +135,42 @@ class Turns:
         """Wait for a turn in a place; whoever has it must `leave`."""
         info = workflow.info()
         self._number += 1
-        # The first run's id: after a reset the turn is the one that the history before it was let in with.
-        ticket = f"{info.original_execution_run_id or info.run_id}/{self._number}"
-        turn = TurnMessage(place=place, ticket=ticket, execution_id=info.workflow_id, concurrency=concurrency, per_minute=per_minute)
+        turn = TurnMessage(place=place, asked=f"{info.run_id}/{self._number}", execution_id=info.workflow_id,
+                           concurrency=concurrency, per_minute=per_minute)
         try:
-            await workflow.execute_local_activity(messages.TAKE_TURN, turn, start_to_close_timeout=timedelta(seconds=30),
-                                                  retry_policy=_RETRY, summary=f"turn: {place}")
-            await workflow.wait_condition(lambda: ticket in self._admitted)
+            while True:
+                turn = turn.model_copy(update={"ticket": await self._ask(turn)})
+                if await self._is_admitted(turn):
+                    return turn
         except asyncio.CancelledError:
             await self.leave(turn)
             raise
-        return turn
+
+    async def _is_admitted(self, turn: TurnMessage) -> bool:
+        try:
+            await workflow.wait_condition(lambda: turn.ticket in self._admitted, timeout=ASK_AGAIN, timeout_summary=f"turn: {turn.place}")
+        except TimeoutError:
+            return False
+        return True
+
+    async def _ask(self, turn: TurnMessage) -> str:
+        try:
+            ticket: str = await workflow.execute_local_activity(
+                messages.TAKE_TURN, turn, result_type=str, start_to_close_timeout=timedelta(seconds=30), retry_policy=_RETRY,
+                summary=f"turn: {turn.place}")
+        except FailureError as error:  # a cancellation comes as one, too
+            raise failures.of_call(error, messages.TAKE_TURN) from None
+        return ticket
 
     async def leave(self, turn: TurnMessage) -> None:
-        """Give the place to others."""
-        with contextlib.suppress(ApplicationError):  # there is no turnstile any more
-            await workflow.get_external_workflow_handle(messages.turnstile_id(turn.place)).signal(messages.LEAVE, turn.ticket)
+        """Give the place to others.
+
+        In a task of its own: the SDK drops a cancellation that comes while it waits for a signal, and the signal with it.
+        """
+        task = asyncio.get_running_loop().create_task(_leave(turn))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        await asyncio.shield(task)
 
     @contextlib.asynccontextmanager
     async def turn(self, place: str, concurrency: int | None) -> AsyncIterator[None]:
@@ -161,6 +185,12 @@ class Turns:
             await self.leave(turn)
 
 
+async def _leave(turn: TurnMessage) -> None:
+    gate = workflow.get_external_workflow_handle(messages.turnstile_id(workflow.info().task_queue, turn.place))
+    with contextlib.suppress(ApplicationError):  # there is no turnstile any more
+        await gate.signal(messages.LEAVE, turn.ticket or turn.asked)
+
+
 class TurnstileActivities:
     """What turns need of the server."""
 
@@ -169,26 +199,34 @@ class TurnstileActivities:
         return [self.take_turn, self.who_ended]
 
     @activity.defn(name=messages.TAKE_TURN)
-    async def take_turn(self, turn: TurnMessage) -> None:
-        """Ask a place's turnstile for a turn, and start it if there is none."""
+    async def take_turn(self, turn: TurnMessage) -> str:
+        """Ask a place's turnstile for a turn, and start it if there is none; answers the ticket."""
+        info = activity.info()
+        asking = turn if turn.ticket else turn.model_copy(update={"ticket": f"{info.workflow_run_id}/{info.activity_id}"})
         await activity.client().start_workflow(
-            messages.TURNSTILE, TurnstileState(), id=messages.turnstile_id(turn.place), task_queue=activity.info().task_queue,
-            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING, start_signal=messages.ENTER, start_signal_args=[turn],
+            messages.TURNSTILE, TurnstileState(), id=messages.turnstile_id(info.task_queue, turn.place), task_queue=info.task_queue,
+            id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING, start_signal=messages.ENTER, start_signal_args=[asking],
             static_summary=f"Turns: {turn.place}")
+        return asking.ticket
 
     @activity.defn(name=messages.WHO_ENDED)
     async def who_ended(self, executions: list[str]) -> list[str]:
-        """Which of these executions do not run any more."""
-        return [execution for execution in executions if await _ended(execution)]
+        """Which of these executions do not run any more, as far as that can be known."""
+        at_once = asyncio.Semaphore(20)
+
+        async def ended(execution_id: str) -> bool:
+            async with at_once:
+                return await _ended(execution_id)
+
+        found = await asyncio.gather(*(ended(one) for one in executions))
+        return [one for one, has_ended in zip(executions, found, strict=True) if has_ended]
 
 
 async def _ended(execution_id: str) -> bool:
     try:
         description = await activity.client().get_workflow_handle(execution_id).describe()
     except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            return True
-        raise
+        return error.status is RPCStatusCode.NOT_FOUND
     except ValueError:  # a status that the SDK does not know: paused
         return False
     return description.status is not WorkflowExecutionStatus.RUNNING
