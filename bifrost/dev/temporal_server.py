@@ -13,7 +13,6 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -28,10 +27,9 @@ from bifrost.dev.processes import ServerProcess
 from bifrost.errors import ConfigurationError
 from bifrost.messages import SEARCH_ATTRIBUTES
 from bifrost.temporal.client import connect_to
+from bifrost.temporal.operating.setup import RETENTION
 
 PREFERRED_PORT: Final = 7233
-RETENTION: Final = timedelta(hours=720)
-"""How long the server keeps closed executions. As shipped it would be a day."""
 
 _DYNAMIC_CONFIG: Final[Mapping[str, Any]] = {
     "history.transferProcessorMaxPollRPS": 5000,

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import httpx
 
 from bifrost.errors import IntegrationError, ValidationError
+from bifrost.integrations.answers import unreadable
 from bifrost.integrations.base import BaseIntegration
 from bifrost.integrations.call import current_call
 from bifrost.integrations.oauth import ClientCredentials, referenced_secret, required
@@ -325,7 +326,7 @@ def _one(response: httpx.Response) -> Record:
     if isinstance(answer, list) and len(answer) == 1:
         answer = answer[0]
     if not isinstance(answer, Record) or "id" not in answer:
-        raise _no_answer(response, "no object with an id")
+        raise unreadable("halopsa", response, "with no object with an id")
     return answer
 
 
@@ -333,10 +334,5 @@ def _many(response: httpx.Response, name: str) -> tuple[list[Any], int | None]:
     """The list that was answered under `name`, which may be null where it is empty, and how many there are in all, if it says so."""
     answer = _read(response)
     if not isinstance(answer, dict) or not isinstance(answer.get(name), list | None):
-        raise _no_answer(response, f"no list '{name}'")
+        raise unreadable("halopsa", response, f"with no list '{name}'")
     return answer.get(name) or [], answer.get("record_count")
-
-
-def _no_answer(response: httpx.Response, lacking: str) -> IntegrationError:
-    return IntegrationError(f"halopsa: {response.request.method} {response.request.url.path} answered {response.status_code} "
-                            f"with {lacking}", integration="halopsa", status_code=response.status_code)

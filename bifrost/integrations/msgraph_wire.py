@@ -14,6 +14,7 @@ import httpx
 
 from bifrost import redaction
 from bifrost.errors import IntegrationError, ValidationError
+from bifrost.integrations.answers import unreadable
 from bifrost.record import Record, camel, record
 
 _PASSWORD_LENGTH = 24
@@ -88,9 +89,7 @@ def read(response: httpx.Response) -> Record:
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise IntegrationError(f"msgraph: {response.request.method} {response.request.url.path} answered "
-                               f"{response.status_code} with something that is no JSON object", integration="msgraph",
-                               status_code=response.status_code)
+        raise unreadable("msgraph", response, "with something that is no JSON object")
     result: Record = record(answer)
     return result
 

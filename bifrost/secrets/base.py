@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import abc
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from bifrost import redaction
 from bifrost.errors import ValidationError
-from bifrost.models import GLOBAL
+from bifrost.models import GLOBAL, Secret
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _LONGEST = 255
@@ -106,3 +108,12 @@ class SecretStore(abc.ABC):
                 return scope, value
         tried = " and ".join(self.place(scope, name) for scope in scopes)
         raise KeyError(f"Secret '{name}' not found; tried {tried}")
+
+
+async def revealed(value: Any, value_of: Callable[[Secret], Awaitable[str]]) -> Any:
+    """What a call is given, with the value of each secret in place of its handle, at any depth."""
+    if handle := Secret.from_wire(value):
+        return await value_of(handle)
+    if isinstance(value, dict):
+        return {key: await revealed(item, value_of) for key, item in value.items()}
+    return [await revealed(item, value_of) for item in value] if isinstance(value, list) else value

@@ -9,6 +9,8 @@
     limits/          how much at once and how fast, over all workers; and when a call has to wait
     schedules/       which Temporal Schedules there should be, and how they come to be
     providers/       data providers: run, kept for everybody, and held to
+    retries          how activities are tried again
+    attributes       the search attributes by which executions are found
     client           connecting, starting, awaiting
     history          what an execution did, read from its history
     replay           would it still come the same way?

@@ -20,7 +20,7 @@ from bifrost.messages import BeginAnswer, BeginRequest, CheckpointMessage, CodeR
 from bifrost.models import GLOBAL, Secret
 from bifrost.organizations.base import OrganizationStore
 from bifrost.record import record
-from bifrost.secrets.base import SecretStore
+from bifrost.secrets.base import SecretStore, revealed
 from bifrost.temporal import failures
 from bifrost.temporal.interceptors import carried_context
 from bifrost.temporal.limits.attempts import Attempts
@@ -97,7 +97,7 @@ class Activities:
         convert = activity.payload_converter().from_payload
         with carried(integration if dot else None):
             async with heartbeats():
-                given = await self._with_secrets(convert(arguments[0].payload) if arguments else {})  # a store may wait out an outage
+                given = await revealed(convert(arguments[0].payload) if arguments else {}, self._value_of)  # a store may wait out an outage
                 result = await (self._integration(given, integration, method) if dot else self._perform(given, _code_of(arguments)))
             return RawValue(payload_of(result, f"The result of {activity.info().activity_type}", "result"))
 
@@ -105,7 +105,7 @@ class Activities:
         """Call an integration's method."""
         args, kwargs = unbind(given)
         cls = self._pool.classes().get(name)
-        with (measures.attempt(name if cls else "unknown", self._pool.context(_org_id()).get_config(metrics.CLASS_KEY)),
+        with (measures.attempt(name if cls else "unknown", lambda: self._pool.context(_org_id()).get_config(metrics.CLASS_KEY)),
               self._attempts.one(_org_id(), name, method, cls)):
             return await self._pool.call(_org_id(), name, method, args, kwargs)
 
@@ -117,17 +117,10 @@ class Activities:
                   else calling.typed(hints.get(name, Any), record(value), name) for name, value in given.items()}
         return await calling.call(found.function, kwargs=values)
 
-    async def _with_secrets(self, value: Any) -> Any:
-        """`value` with every secret handle in it replaced by the secret's value."""
-        if handle := Secret.from_wire(value):
-            if handle.org_id not in (_org_id(), GLOBAL):
-                raise PermissionError(f"The secret '{handle.name}' belongs to another organization")
-            return await self._secrets.get(_org_id(), handle.name)
-        if isinstance(value, dict):
-            return {key: await self._with_secrets(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [await self._with_secrets(item) for item in value]
-        return value
+    async def _value_of(self, handle: Secret) -> str:
+        if handle.org_id not in (_org_id(), GLOBAL):
+            raise PermissionError(f"The secret '{handle.name}' belongs to another organization")
+        return await self._secrets.get(_org_id(), handle.name)
 
 
 def _code_of(arguments: Sequence[RawValue]) -> CodeReference:

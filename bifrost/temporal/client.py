@@ -21,7 +21,6 @@ from temporalio.client import (
 from temporalio.common import (
     HeaderCodecBehavior,
     Priority,
-    SearchAttributeKey,
     SearchAttributePair,
     TypedSearchAttributes,
     WorkflowIDConflictPolicy,
@@ -45,7 +44,7 @@ from bifrost.messages import ApprovalMessage, CallerMessage, StartMessage, Via
 from bifrost.models import Caller
 from bifrost.secrets.base import SecretStore
 from bifrost.settings import Settings
-from bifrost.temporal import failures, runtime
+from bifrost.temporal import attributes, failures, runtime
 from bifrost.temporal.limits import rates
 from bifrost.temporal.payloads import given_secrets
 from bifrost.temporal.payloads.converter import data_converter
@@ -225,7 +224,7 @@ def _put_off(begin_at: datetime | None, org_id: str | None) -> dict[str, Any]:
     if delay <= timedelta(0):
         return {}
     # Until it begins, nothing but this tells whose it is.
-    known = [SearchAttributePair(SearchAttributeKey.for_keyword(messages.ORG_ATTRIBUTE), org_id)] if org_id else []
+    known = [SearchAttributePair(attributes.ORG, org_id)] if org_id else []
     return {"start_delay": delay, "search_attributes": TypedSearchAttributes(known)}
 
 
@@ -248,7 +247,7 @@ async def organization_of(client: Client, execution_id: str) -> str | None:
         RPCError: there is no such execution, or Temporal refuses.
     """
     handle = client.get_workflow_handle(execution_id)
-    known = (await handle.describe()).typed_search_attributes.get(SearchAttributeKey.for_keyword(messages.ORG_ATTRIBUTE))
+    known = (await handle.describe()).typed_search_attributes.get(attributes.ORG)
     if known is not None:
         return known
     given = await _start_argument(handle, client)

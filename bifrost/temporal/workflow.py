@@ -27,7 +27,7 @@ from typing import Any, cast
 from pydantic import ValidationError as InvalidMessage
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
-from temporalio.common import RawValue, RetryPolicy, SearchAttributeKey
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, FailureError
 
 from bifrost import calling, messages, parameters
@@ -44,26 +44,21 @@ from bifrost.messages import (
 )
 from bifrost.models import SYSTEM_CALLER, ExecutionStatus, WorkflowMetadata
 from bifrost.record import record
-from bifrost.temporal import failures
+from bifrost.temporal import attributes, failures, retries
 from bifrost.temporal.limits.turnstile import Turns
 from bifrost.temporal.payloads.converter import payload_of, without_handles
 from bifrost.temporal.payloads.values import revived
 from bifrost.temporal.providers.serving import hold_to_options
-from bifrost.temporal.resuming.resets import REVISION_KEY, Passage, Resets
+from bifrost.temporal.resuming.resets import Passage, Resets
 from bifrost.temporal.run import blocked, fan_out
 from bifrost.temporal.run.approval import Approval
 from bifrost.temporal.run.deadline import RunTimeout, bounded
 from bifrost.temporal.run.durable_context import DurableContext
 from bifrost.temporal.run.environment import TemporalEnvironment
-from bifrost.temporal.run.progress import CHECKPOINT_KEY
 from bifrost.workspace import determinism
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.loader import Namespace
 
-_ORG = SearchAttributeKey.for_keyword(messages.ORG_ATTRIBUTE)
-_CALLER = SearchAttributeKey.for_keyword(messages.CALLER_ATTRIBUTE)
-_OUTCOME = SearchAttributeKey.for_keyword(messages.OUTCOME_ATTRIBUTE)
-_SCHEDULED_TIME = SearchAttributeKey.for_datetime(messages.SCHEDULED_TIME_ATTRIBUTE)
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
@@ -181,14 +176,13 @@ class Run:
         self.call_context = CallContext(
             execution_id=info.workflow_id, origin_run_id=info.original_execution_run_id or info.run_id,
             workflow=info.workflow_type, org_id=org_id, caller=caller,
-            scheduled_at=info.typed_search_attributes.get(_SCHEDULED_TIME) or start.begin_at)
+            scheduled_at=info.typed_search_attributes.get(attributes.SCHEDULED_TIME) or start.begin_at)
         try:
             begun: BeginAnswer = await workflow.execute_local_activity(
                 messages.BEGIN, BeginRequest(
                     workflow=info.workflow_type, org_id=org_id, revision=start.map.revision if start.map else None,
                     path=start.map.path if start.map else None), result_type=BeginAnswer,
-                start_to_close_timeout=timedelta(seconds=30), retry_policy=RetryPolicy(
-                    initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5)))
+                start_to_close_timeout=timedelta(seconds=30), retry_policy=retries.ENGINE)
         except FailureError as error:
             refusal = failures.of_call(error, messages.BEGIN)
             if isinstance(refusal, asyncio.CancelledError):
@@ -198,8 +192,8 @@ class Run:
         _check_hash_seed(begun)
         begun = self._passage.resumed(begun)
         workflow.upsert_search_attributes([
-            REVISION_KEY.value_set(begun.revision), _CALLER.value_set(caller.email or caller.user_id),
-            *([_ORG.value_set(org_id)] if org_id else [])])
+            attributes.REVISION.value_set(begun.revision), attributes.CALLER.value_set(caller.email or caller.user_id),
+            *([attributes.ORG.value_set(org_id)] if org_id else [])])
         return begun
 
     async def _take_turn(self, limits: LimitsMessage) -> None:
@@ -223,10 +217,10 @@ class Run:
         the SDK there, before it waits for anything.
         """
         progress = self._context.progress if self._context else None
-        attributes = [_OUTCOME.value_set(outcome), *self._passage.close()]
+        ended = [attributes.OUTCOME.value_set(outcome), *self._passage.close()]
         if progress and progress.last_checkpoint:
-            attributes.append(CHECKPOINT_KEY.value_set(progress.last_checkpoint))
-        workflow.upsert_search_attributes(attributes)
+            ended.append(attributes.CHECKPOINT.value_set(progress.last_checkpoint))
+        workflow.upsert_search_attributes(ended)
         if progress:
             await progress.finished()
             if lines := progress.last_log():
@@ -256,7 +250,7 @@ async def _part(namespace: Namespace, context: DurableContext, part: MapMessage)
     target: Any = part.workflow
     if part.code is not None:
         target = getattr(namespace.load(part.code.module), part.code.function)
-    return await fan_out.make(context.caller_of(target), record(revived(part.items)), part.concurrency)
+    return await fan_out.make(fan_out.call_of(context, target, part.revision), record(revived(part.items)), part.concurrency)
 
 
 def _check_hash_seed(begun: BeginAnswer) -> None:

@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import copy
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -25,6 +24,7 @@ from bifrost.errors import NotFoundError, TimeoutError, ValidationError, Workflo
 from bifrost.integrations.registry import bind, unbind
 from bifrost.models import GLOBAL, ActivityMetadata, Caller, OAuthCredentials, Organization, Secret, WorkflowMetadata
 from bifrost.record import record
+from bifrost.secrets.base import revealed
 from bifrost.secrets.memory import MemorySecrets
 from bifrost.temporal.payloads.converter import CONVERTER, payload_of
 from bifrost.temporal.run import fan_out
@@ -191,7 +191,7 @@ class InMemoryContext(OrganizationContext):
         """
         fake, name = self.integration(integration), f"{integration}.{method}"
         sent = _travelled(bind(fake.real, method, args, kwargs), f"What is given to {name}")
-        args_, kwargs_ = unbind(await self._with_secrets(sent))
+        args_, kwargs_ = unbind(await revealed(sent, self._value_of))
         with _durable(None):
             result = await fake.call(method, args_, kwargs_)
         return record(_travelled(result, f"The result of {name}", "result"))
@@ -199,7 +199,7 @@ class InMemoryContext(OrganizationContext):
     async def _call_activity(self, activity: ActivityMetadata, arguments: dict[str, Any]) -> Any:
         own = {name: value for name, value in arguments.items() if value is self}
         others = {name: value for name, value in arguments.items() if value is not self}
-        sent = await self._with_secrets(_travelled(others, f"What is given to {activity.name}"))
+        sent = await revealed(_travelled(others, f"What is given to {activity.name}"), self._value_of)
         self._story.append(Call(activity.name, copy.deepcopy(sent)))
         hints = calling.hints(activity.function)
         given = {name: calling.typed(hints.get(name, Any), record(value), name) for name, value in sent.items()}
@@ -219,14 +219,9 @@ class InMemoryContext(OrganizationContext):
         value = await MemorySecrets({GLOBAL: self.global_secrets, **own}).get(self.org_id, name)
         return value if calling.durable_calls.get() is None else Secret(scope, name)
 
-    async def _with_secrets(self, value: Any) -> Any:
-        """`value` with every handle in it replaced by the secret."""
-        if handle := Secret.from_wire(value):
-            with _durable(None):
-                return await self.get_secret(handle.name)
-        if isinstance(value, dict):
-            return {key: await self._with_secrets(item) for key, item in value.items()}
-        return [await self._with_secrets(item) for item in value] if isinstance(value, list) else value
+    async def _value_of(self, handle: Secret) -> str:
+        with _durable(None):
+            return str(await self.get_secret(handle.name))
 
     async def get_oauth_connection(self, name: str) -> OAuthCredentials:
         """What the test put into `oauth_connections`.
@@ -267,16 +262,7 @@ class InMemoryContext(OrganizationContext):
     async def map(self, target: str | Callable[..., Any], items: Iterable[Any], concurrency: int = 10) -> Any:
         if concurrency < 1:
             raise ValidationError(f"concurrency must be above 0, not {concurrency}", field="concurrency")
-        workflow = fan_out.reference(target, "")[0]
-
-        async def make(item: Any) -> Any:
-            if workflow is not None:
-                return await self.execute_workflow(workflow, item)
-            assert callable(target), "a reference is a name or a function"
-            result = target(self, item) if fan_out.takes_context(target) else target(item)
-            return await result if inspect.isawaitable(result) else result
-
-        return await fan_out.make(make, list(items), concurrency)
+        return await fan_out.make(fan_out.call_of(self, target, ""), list(items), concurrency)
 
     def on_failure(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         self._undo.add(function, args, kwargs)

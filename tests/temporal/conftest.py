@@ -57,19 +57,25 @@ async def user_api_server() -> AsyncIterator[SimulatorServer]:
         yield server
 
 
+@contextlib.asynccontextmanager
+async def _empty(server: SimulatorServer) -> AsyncIterator[SimulatorControl]:
+    """A simulator's journal and faults, with nothing in them."""
+    async with SimulatorControl(server.url) as control:
+        await control.clear()
+        yield control
+
+
 @pytest.fixture
 async def graph(graph_server: SimulatorServer) -> AsyncIterator[SimulatorControl]:
     """The Graph simulator's journal and faults, empty."""
-    async with SimulatorControl(graph_server.url) as control:
-        await control.clear()
+    async with _empty(graph_server) as control:
         yield control
 
 
 @pytest.fixture
 async def user_api(user_api_server: SimulatorServer) -> AsyncIterator[SimulatorControl]:
     """The user API simulator's journal and faults, empty."""
-    async with SimulatorControl(user_api_server.url) as control:
-        await control.clear()
+    async with _empty(user_api_server) as control:
         yield control
 
 
@@ -83,8 +89,7 @@ async def till_server() -> AsyncIterator[SimulatorServer]:
 @pytest.fixture
 async def till(till_server: SimulatorServer) -> AsyncIterator[SimulatorControl]:
     """The till's journal and faults, empty."""
-    async with SimulatorControl(till_server.url) as control:
-        await control.clear()
+    async with _empty(till_server) as control:
         yield control
 
 

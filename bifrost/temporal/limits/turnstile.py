@@ -17,13 +17,13 @@ from typing import Any, Final
 
 from temporalio import activity, workflow
 from temporalio.client import WorkflowExecutionStatus
-from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy
+from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
 from bifrost import messages
 from bifrost.messages import TurnMessage, TurnstileState
-from bifrost.temporal import failures
+from bifrost.temporal import failures, retries
 
 ASK_AGAIN: Final = timedelta(minutes=5)
 """After how long whoever waits asks once more: a turnstile that was terminated has forgotten everybody."""
@@ -32,7 +32,6 @@ CHECK: Final = timedelta(seconds=10)
 IDLE: Final = timedelta(minutes=1)
 """How long a turnstile that nobody uses goes on; not less than the minute that a rate looks back."""
 _MINUTE = timedelta(minutes=1)
-_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5))
 
 
 @workflow.defn(name=messages.TURNSTILE, sandboxed=False)
@@ -111,7 +110,7 @@ class Turnstile:
     async def _put_out_the_ended(self) -> None:
         inside = sorted({turn.execution_id for turn in self._inside.values()})
         ended: list[str] = await workflow.execute_local_activity(
-            messages.WHO_ENDED, inside, start_to_close_timeout=timedelta(seconds=30), retry_policy=_RETRY)
+            messages.WHO_ENDED, inside, start_to_close_timeout=timedelta(seconds=30), retry_policy=retries.ENGINE)
         self._inside = {ticket: turn for ticket, turn in self._inside.items() if turn.execution_id not in ended}
 
     def _state(self) -> TurnstileState:
@@ -156,7 +155,7 @@ class Turns:
     async def _ask(self, turn: TurnMessage) -> str:
         try:
             ticket: str = await workflow.execute_local_activity(
-                messages.TAKE_TURN, turn, result_type=str, start_to_close_timeout=timedelta(seconds=30), retry_policy=_RETRY,
+                messages.TAKE_TURN, turn, result_type=str, start_to_close_timeout=timedelta(seconds=30), retry_policy=retries.ENGINE,
                 summary=f"turn: {turn.place}")
         except FailureError as error:  # a cancellation comes as one, too
             raise failures.of_call(error, messages.TAKE_TURN) from None

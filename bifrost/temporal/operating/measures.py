@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
 from temporalio import workflow
-from temporalio.common import SearchAttributeKey
 
-from bifrost import messages, metrics
+from bifrost import metrics
 from bifrost.errors import IntegrationError
 from bifrost.integrations.call import current_call
 from bifrost.messages import NotNow
 from bifrost.models import ExecutionStatus
-from bifrost.temporal import failures
+from bifrost.temporal import attributes, failures
 
-_OUTCOME = SearchAttributeKey.for_keyword(messages.OUTCOME_ATTRIBUTE)
-_SCHEDULED = SearchAttributeKey.for_datetime("TemporalScheduledStartTime")
 _ENDS = (ExecutionStatus.SUCCESS, ExecutionStatus.COMPLETED_WITH_ERRORS, ExecutionStatus.FAILED, ExecutionStatus.TIMEOUT,
          ExecutionStatus.CANCELLED)
 
@@ -37,8 +34,12 @@ def begin(integrations: Iterable[str], workflows: Iterable[str]) -> None:
 
 
 @contextlib.contextmanager
-def attempt(integration: str, configured_class: object) -> Iterator[None]:
-    """What is inside is one attempt of a call."""
+def attempt(integration: str, configured_class: Callable[[], object]) -> Iterator[None]:
+    """What is inside is one attempt of a call; what class its organization has is only asked where somebody records."""
+    if not metrics.recorded():
+        yield
+        return
+    organization_class = metrics.organization_class(configured_class())
     began, outcome = time.monotonic(), "success"
     try:
         yield
@@ -49,8 +50,7 @@ def attempt(integration: str, configured_class: object) -> Iterator[None]:
         outcome = _outcome(error)
         raise
     finally:
-        metrics.record(metrics.CALLS, integration=integration, outcome=outcome,
-                       organization_class=metrics.organization_class(configured_class))
+        metrics.record(metrics.CALLS, integration=integration, outcome=outcome, organization_class=organization_class)
         if outcome != "held":
             metrics.record(metrics.CALL_DURATION, time.monotonic() - began, integration=integration)
         if outcome != "held" and current_call.get().attempt > 1:
@@ -76,12 +76,12 @@ def checkpoint(at: str) -> None:
 
 def execution_began() -> None:
     """Inside a run: it begins."""
-    if scheduled := workflow.info().typed_search_attributes.get(_SCHEDULED):
+    if scheduled := workflow.info().typed_search_attributes.get(attributes.SCHEDULED_TIME):
         metrics.record(metrics.SCHEDULE_LAG, max((workflow.now() - scheduled).total_seconds(), 0))
 
 
 def execution_ended(workflows: Iterable[str]) -> None:
     """Inside a run that has closed: it ends. Names of no workflow are one to the metric: anybody may start anything."""
-    if outcome := workflow.info().typed_search_attributes.get(_OUTCOME):
+    if outcome := workflow.info().typed_search_attributes.get(attributes.OUTCOME):
         name = workflow.info().workflow_type
         metrics.record(metrics.EXECUTIONS, workflow=name if name in workflows else "other", outcome=outcome)

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from temporalio import workflow
 from temporalio.client import Client, WorkflowContinuedAsNewError, WorkflowFailureError
-from temporalio.common import RetryPolicy, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError, FailureError
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -33,13 +33,12 @@ from bifrost import errors, messages
 from bifrost.errors import ConfigurationError, WorkflowException
 from bifrost.messages import CallContext, CallerMessage, KeptOptions, OptionsState, ProviderMessage, ProviderRules
 from bifrost.models import SYSTEM_CALLER
-from bifrost.temporal import failures
+from bifrost.temporal import failures, retries
 from bifrost.temporal.payloads.encryption import owned_by
 from bifrost.temporal.payloads.values import encode
 
 WAIT_SECONDS: Final = 120.0
 """How long whoever asks for a list waits for it."""
-_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5))
 
 
 @workflow.defn(name=messages.OPTIONS, sandboxed=False)
@@ -104,16 +103,14 @@ class OptionsRun:
     async def _rules(self) -> ProviderRules:
         rules: ProviderRules = await workflow.execute_local_activity(
             messages.DESCRIBE_PROVIDER, self._state.asked, result_type=ProviderRules, start_to_close_timeout=timedelta(seconds=30),
-            retry_policy=_RETRY)
+            retry_policy=retries.ENGINE)
         return rules
 
     async def _fetch(self, rules: ProviderRules) -> KeptOptions:
         options: list[dict[str, Any]] = await workflow.execute_activity(
             messages.FETCH_OPTIONS, self._state.asked, summary=self._state.asked.provider,
             start_to_close_timeout=timedelta(seconds=rules.timeout_seconds), heartbeat_timeout=timedelta(seconds=rules.heartbeat_seconds),
-            retry_policy=RetryPolicy(
-                initial_interval=timedelta(seconds=rules.initial_seconds), backoff_coefficient=rules.factor,
-                maximum_interval=timedelta(seconds=rules.max_seconds), maximum_attempts=rules.max_attempts))
+            retry_policy=retries.declared(rules, rules.max_attempts))
         expires_at = workflow.now() + timedelta(seconds=rules.cache_ttl_seconds)
         return KeptOptions(options=options, expires_at=expires_at, ends_at=expires_at + timedelta(seconds=rules.stale_seconds))
 

@@ -8,7 +8,6 @@ from datetime import timedelta
 from typing import Any, Final
 
 from temporalio import activity, workflow
-from temporalio.common import RetryPolicy
 from temporalio.exceptions import FailureError
 from temporalio.service import RPCError
 
@@ -20,7 +19,7 @@ from bifrost.integrations.registry import ClientPool
 from bifrost.messages import OptionCheck, ProviderMessage, ProviderRules
 from bifrost.models import DataProviderMetadata, ParameterMetadata, RetryRules
 from bifrost.organizations.base import OrganizationStore
-from bifrost.temporal import failures
+from bifrost.temporal import failures, retries
 from bifrost.temporal.activities import carried, heartbeats
 from bifrost.temporal.interceptors import carried_context
 from bifrost.temporal.providers import choices
@@ -132,7 +131,7 @@ async def hold_to_options(described: Sequence[ParameterMetadata], given: Mapping
         await workflow.execute_activity(
             messages.CHECK_OPTIONS, checks, start_to_close_timeout=CHECK_TIMEOUT,
             heartbeat_timeout=_HEARTBEAT, summary=", ".join(one.parameter for one in checks),
-            retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200), maximum_interval=timedelta(seconds=5)))
+            retry_policy=retries.ENGINE)
     except FailureError as error:
         raise failures.of_call(error, "The check of the parameters against their options") from error.cause
 

@@ -25,20 +25,20 @@ from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHistory
-from temporalio.common import RawValue, SearchAttributeKey, SearchAttributeUpdate
+from temporalio.common import RawValue, SearchAttributeUpdate
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 from temporalio.workflow import Info
 
 from bifrost.errors import IntegrationError
 from bifrost.integrations.call import current_call
-from bifrost.messages import ENGINE_ACTIVITIES, REVISION_ATTRIBUTE, BeginAnswer, ResumeMessage
+from bifrost.messages import ENGINE_ACTIVITIES, BeginAnswer, ResumeMessage
+from bifrost.temporal import attributes
 from bifrost.temporal.interceptors import carried_context, idempotency_key
 from bifrost.temporal.payloads.converter import CONVERTER
 
 PATIENCE: Final = timedelta(seconds=1)
 """How long a run waits for its history; the SDK's bound for a workflow task is two seconds."""
-REVISION_KEY = SearchAttributeKey.for_keyword(REVISION_ATTRIBUTE)
 _KEPT, _KEPT_WHOLE = 1000, 16
 _KEY: Final = "bifrost"
 _NOTHING: Final = CONVERTER.to_payload(None)
@@ -116,7 +116,7 @@ class Passage:
         """What the index is to be told, as the run ends in the very task that comes after a reset."""
         self._closed = True
         pending = [reset.note.revision for reset in self._resets[self._passed:] if reset.note and reset.note.revision]
-        return [REVISION_KEY.value_set(pending[-1])] if pending else []
+        return [attributes.REVISION.value_set(pending[-1])] if pending else []
 
     def _reseeded(self, _seed: int) -> None:
         """A reset: the SDK says so before the run's loop runs, in which alone the run may do something."""
@@ -125,7 +125,7 @@ class Passage:
     def _pass(self) -> None:
         reset, self._passed, self._since = self._resets[self._passed], self._passed + 1, workflow.now()
         if reset.note and reset.note.revision and not self._closed:
-            workflow.upsert_search_attributes([REVISION_KEY.value_set(reset.note.revision)])
+            workflow.upsert_search_attributes([attributes.REVISION.value_set(reset.note.revision)])
 
 
 class Resets:

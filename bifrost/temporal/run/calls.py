@@ -18,13 +18,13 @@ from datetime import timedelta
 from typing import Any, cast
 
 from temporalio import workflow
-from temporalio.common import Priority, RawValue, RetryPolicy
+from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError, FailureError
 
 from bifrost.errors import IntegrationError
 from bifrost.integrations.base import Operation
 from bifrost.messages import NotNow
-from bifrost.temporal import failures
+from bifrost.temporal import failures, retries
 from bifrost.temporal.interceptors import attempts_before
 from bifrost.temporal.limits import rates
 from bifrost.temporal.limits.turnstile import Turns
@@ -95,10 +95,7 @@ def _activity(name: str, sent: Sequence[Any], operation: Operation, limits: Limi
             heartbeat_timeout=timedelta(seconds=operation.heartbeat_seconds),
             task_queue=rates.queue_of(workflow.info().task_queue) if per_second else None,
             priority=rates.priority(limits.budget, per_second) if per_second else Priority.default,
-            retry_policy=RetryPolicy(
-                initial_interval=timedelta(seconds=rules.initial_seconds), backoff_coefficient=rules.factor,
-                maximum_interval=timedelta(seconds=rules.max_seconds),
-                maximum_attempts=max(rules.max_attempts - before, 1) if operation.repeatable else 1))
+            retry_policy=retries.declared(rules, max(rules.max_attempts - before, 1) if operation.repeatable else 1))
     finally:
         attempts_before.reset(token)
 

@@ -12,7 +12,6 @@ Three rules hold here:
 from __future__ import annotations
 
 import builtins
-import inspect
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -158,7 +157,7 @@ class DurableContext(OrganizationContext):
         name, code = fan_out.reference(target, self._revision)
         wanted = list(items)
         if len(wanted) <= fan_out.PART:
-            return await fan_out.make(self.caller_of(target), wanted, concurrency)
+            return await fan_out.make(fan_out.call_of(self, target, self._revision), wanted, concurrency)
         self._maps += 1
         shown, number = name or (code.function if code else ""), self._maps
         message = MapMessage(revision=self._revision, path=self._path, items=[], concurrency=concurrency, workflow=name, code=code)
@@ -177,19 +176,6 @@ class DurableContext(OrganizationContext):
             self.log("info", fan_out.show(shown, done, len(wanted), failed))
 
         return await fan_out.make_in_parts(wanted, concurrency, start, message, progress)
-
-    def caller_of(self, target: str | Callable[..., Any]) -> fan_out.Call:
-        """How `map` makes one item."""
-        name = fan_out.reference(target, self._revision)[0]
-
-        async def call(item: Any) -> Any:
-            if name is not None:
-                return await self.execute_workflow(name, item)
-            assert callable(target), "a reference is a name or a function"
-            result = target(self, item) if fan_out.takes_context(target) else target(item)
-            return await result if inspect.isawaitable(result) else result
-
-        return call
 
     def on_failure(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         self.undo.add(function, args, kwargs)

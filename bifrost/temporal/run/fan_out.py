@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from temporalio import workflow
 
+from bifrost.context import OrganizationContext
 from bifrost.decorators import WORKFLOW_ATTRIBUTE
 from bifrost.errors import ValidationError
 from bifrost.messages import CodeReference, MapMessage
@@ -50,6 +51,20 @@ def takes_context(function: Callable[..., Any]) -> bool:
     """Whether the function's first argument is the context, and the item its second."""
     names = list(inspect.signature(function).parameters)
     return bool(names) and names[0] == "context"
+
+
+def call_of(context: OrganizationContext, target: Target, revision: str) -> Call:
+    """How one item is made: by the workflow of that name, or by the function, which gets the context if it takes one."""
+    name = reference(target, revision)[0]
+
+    async def call(item: Any) -> Any:
+        if name is not None:
+            return await context.execute_workflow(name, item)
+        assert callable(target), "a reference is a name or a function"
+        result = target(context, item) if takes_context(target) else target(item)
+        return await result if inspect.isawaitable(result) else result
+
+    return call
 
 
 async def make(call: Call, items: Sequence[Any], concurrency: int, first: int = 0) -> Record:

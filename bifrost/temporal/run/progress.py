@@ -14,11 +14,12 @@ from typing import Any
 
 from pydantic_core import to_json
 from temporalio import workflow
-from temporalio.common import RetryPolicy, SearchAttributeKey
+from temporalio.common import RetryPolicy
 
 from bifrost import messages, redaction
 from bifrost.context import sanitize
 from bifrost.messages import CheckpointMessage, LogLine
+from bifrost.temporal import attributes
 
 MAX_PENDING = 200
 """How many activities of one kind an execution has under way at once; the server refuses more than 2,000 in all."""
@@ -33,7 +34,6 @@ MAX_DATA_BYTES = 64 * 1024
 
 _LINE_BYTES = 60  # what a line has besides its message and its data
 
-CHECKPOINT_KEY = SearchAttributeKey.for_keyword(messages.CHECKPOINT_ATTRIBUTE)
 _SHOWN = 50
 
 
@@ -139,7 +139,7 @@ class Progress:
         if self._unwritten:
             self.write()
             if self._passed:
-                workflow.upsert_search_attributes([CHECKPOINT_KEY.value_set(self._passed[-1])])
+                workflow.upsert_search_attributes([attributes.CHECKPOINT.value_set(self._passed[-1])])
 
     def _activity_id(self, name: str | None) -> str:
         """The activity's id, by which Temporal's own tools name the checkpoint; a repeated name gets a number."""

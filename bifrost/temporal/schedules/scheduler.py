@@ -33,7 +33,7 @@ from temporalio.client import (
     ScheduleUpdate,
     ScheduleUpdateInput,
 )
-from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
+from temporalio.common import SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError, RPCStatusCode
 
 from bifrost import cron, messages
@@ -41,6 +41,7 @@ from bifrost.errors import ConfigurationError, NotFoundError, WorkflowException
 from bifrost.messages import CallerMessage, StartMessage
 from bifrost.models import SCHEDULER
 from bifrost.organizations.base import OrganizationStore
+from bifrost.temporal import attributes
 from bifrost.temporal import client as executions
 from bifrost.temporal.payloads.encryption import owned_by
 from bifrost.temporal.schedules import plan as schedules
@@ -62,7 +63,6 @@ ANYWAY_SECONDS: Final = 600.0
 AGAIN_SECONDS: Final = 30.0
 """How long a worker waits after it could not bring its schedules in line."""
 _SHOWN: Final = 5
-_ORG: Final = SearchAttributeKey.for_keyword(messages.ORG_ATTRIBUTE)
 
 
 async def list_schedules(client: Client, task_queue: str, *, workflow: str | None = None, org_id: str | None = None) -> list[Actual]:
@@ -87,7 +87,7 @@ async def list_schedules(client: Client, task_queue: str, *, workflow: str | Non
 
 def _actual(listed: ScheduleListDescription, task_queue: str) -> Actual | None:
     """A schedule as it is listed, or None if it is not ours."""
-    scope = listed.typed_search_attributes.get(_ORG)
+    scope = listed.typed_search_attributes.get(attributes.ORG)
     schedule, info = listed.schedule, listed.info
     if scope is None or schedule is None or info is None or not isinstance(schedule.action, ScheduleListActionStartWorkflow):
         return None
@@ -145,11 +145,11 @@ async def apply(client: Client, changes: Iterable[Change], task_queue: str, prog
 async def _create(client: Client, change: Change, task_queue: str) -> None:
     one = _needed(change)
     paused, note = schedules.rests(one, paused=False, note=None)
-    attributes = TypedSearchAttributes([SearchAttributePair(_ORG, one.org_id or messages.GLOBAL_SCOPE)])
+    known = TypedSearchAttributes([SearchAttributePair(attributes.ORG, one.org_id or messages.GLOBAL_SCOPE)])
     try:
         with owned_by(one.org_id):
             await client.create_schedule(one.id, _schedule(one, task_queue, ScheduleState(paused=paused, note=note)),
-                                         search_attributes=attributes)
+                                         search_attributes=known)
     except ScheduleAlreadyRunningError:
         _log.debug("another worker was quicker", schedule=one.id)
 
@@ -190,7 +190,7 @@ def _needed(change: Change) -> Desired:
 def _schedule(one: Desired, task_queue: str, state: ScheduleState) -> Schedule:
     timing = one.timing
     start = StartMessage(org_id=one.org_id, caller=CallerMessage(user_id=SCHEDULER.user_id, name=SCHEDULER.name), via="schedule")
-    known = TypedSearchAttributes([SearchAttributePair(_ORG, one.org_id)] if one.org_id else [])
+    known = TypedSearchAttributes([SearchAttributePair(attributes.ORG, one.org_id)] if one.org_id else [])
     return Schedule(
         # With a summary but no details `temporal schedule describe` fails, so both are given.
         action=ScheduleActionStartWorkflow(
