@@ -20,6 +20,7 @@ from temporalio.common import RetryPolicy
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
 from benchmarks.figures import Figure
+from benchmarks.workspaces import workspace
 from bifrost.dev.ports import free_port
 from bifrost.dev.simulators.base import Refusal, Simulator
 from bifrost.dev.simulators.server import SimulatorServer
@@ -31,8 +32,6 @@ from bifrost.secrets.memory import MemorySecrets
 from bifrost.settings import Settings
 from bifrost.temporal import client as executions
 from bifrost.temporal.worker import serving
-from bifrost.workspace.live import Workspace
-from bifrost.workspace.revision_stores import FolderRevisions
 
 CALLS, EXECUTIONS, ROUNDS = 50, 3, 7
 
@@ -105,9 +104,7 @@ class _Sells:
 async def _stage() -> AsyncIterator[Client]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "workspace" / "workflows").mkdir(parents=True)
-        (folder / "workspace" / "workflows" / "sells.py").write_text(SOURCE)
-        workspace = Workspace(folder / "workspace", FolderRevisions(folder / "revisions"))
+        served = workspace(folder, "sells", SOURCE)
         async with contextlib.AsyncExitStack() as stack:
             server = await stack.enter_async_context(TemporalServer(folder, db_path=folder / "temporal.db", port=free_port()))
             till = await stack.enter_async_context(SimulatorServer(_Till()))
@@ -117,7 +114,7 @@ async def _stage() -> AsyncIterator[Client]:
                 client, task_queue="sdk", workflows=[_Sells], activities=[_ByHand(http).sell], workflow_runner=UnsandboxedWorkflowRunner(),
                 workflow_task_poller_behavior=PollerBehaviorAutoscaling(), activity_task_poller_behavior=PollerBehaviorAutoscaling()))
             organizations = MemoryOrganizations([Organization("acme", "Acme", config={"url": till.url})])
-            await stack.enter_async_context(serving(client, workspace, organizations, MemorySecrets({}), task_queue="bifrost"))
+            await stack.enter_async_context(serving(client, served, organizations, MemorySecrets({}), task_queue="bifrost"))
             yield client
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 from benchmarks.figures import Figure
+from benchmarks.workspaces import workspace
 from bifrost.dev.ports import free_port
 from bifrost.dev.temporal_server import TemporalServer
 from bifrost.dev.vault_server import VaultServer
@@ -21,8 +22,6 @@ from bifrost.secrets.memory import MemorySecrets
 from bifrost.settings import Settings
 from bifrost.temporal import client as executions
 from bifrost.temporal.worker import serving
-from bifrost.workspace.live import Workspace
-from bifrost.workspace.revision_stores import FolderRevisions
 
 CALLS, EXECUTIONS, ROUNDS = 10, 5, 7
 
@@ -45,9 +44,7 @@ async def _stage() -> AsyncIterator[dict[str, Client]]:
     """A client with each setting of `BIFROST_ENCRYPTION`, each with a worker of its own."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "workspace" / "workflows").mkdir(parents=True)
-        (folder / "workspace" / "workflows" / "looks.py").write_text(SOURCE)
-        workspace = Workspace(folder / "workspace", FolderRevisions(folder / "revisions"))
+        served = workspace(folder, "looks", SOURCE)
         async with contextlib.AsyncExitStack() as stack:
             server = await stack.enter_async_context(TemporalServer(folder, db_path=folder / "temporal.db", port=free_port()))
             vault = await stack.enter_async_context(VaultServer(folder / "vault", port=free_port()))
@@ -56,7 +53,7 @@ async def _stage() -> AsyncIterator[dict[str, Client]]:
                 settings = Settings(vault_addr=vault.address, vault_token=vault.token, encryption=encryption)
                 clients[encryption] = await executions.connect_to(server.address, server.namespace, settings=settings)
                 await stack.enter_async_context(serving(
-                    clients[encryption], workspace, MemoryOrganizations([Organization("acme", "Acme")]), MemorySecrets({}), task_queue=encryption))
+                    clients[encryption], served, MemoryOrganizations([Organization("acme", "Acme")]), MemorySecrets({}), task_queue=encryption))
             yield clients
 
 

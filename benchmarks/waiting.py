@@ -11,13 +11,12 @@ from temporalio import activity, workflow
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from benchmarks.workspaces import workspace
 from bifrost.models import Organization
 from bifrost.organizations.memory import MemoryOrganizations
 from bifrost.secrets.memory import MemorySecrets
 from bifrost.temporal import client as executions
 from bifrost.temporal.worker import serving
-from bifrost.workspace.live import Workspace
-from bifrost.workspace.revision_stores import FolderRevisions
 
 ARRIVED = "arrived"
 """The file that gets a byte from every execution that comes to wait."""
@@ -77,11 +76,8 @@ async def _sdk(client: Client) -> None:
 
 
 async def _bifrost(client: Client, folder: Path) -> None:
-    root = folder / "workspace"
-    (root / "workflows").mkdir(parents=True)
-    (root / "workflows" / "waits.py").write_text(SOURCE.replace("{folder}", str(folder)))
-    workspace = Workspace(root, FolderRevisions(folder / "revisions"))
-    async with serving(client, workspace, MemoryOrganizations([Organization("acme", "Acme")], {}), MemorySecrets({}), task_queue="bifrost",
+    served = workspace(folder, "waits", SOURCE.replace("{folder}", str(folder)))
+    async with serving(client, served, MemoryOrganizations([Organization("acme", "Acme")], {}), MemorySecrets({}), task_queue="bifrost",
                        max_cached_workflows=2000):
         print("ready", flush=True)
         await asyncio.Event().wait()

@@ -29,7 +29,7 @@ from bifrost.temporal import worker
 from bifrost.workspace import finder
 from bifrost.workspace.live import Workspace
 from bifrost.workspace.revision_stores import FolderRevisions
-from tests.temporal.till import TillSimulator
+from tests.temporal.till import SHOP, TillSimulator
 
 SAMPLE = Path(__file__).parents[2] / "workspace"
 GRAPH_SECRETS = {"acme": "canary-graph-secret-acme", "globex": "canary-graph-secret-globex"}
@@ -189,4 +189,11 @@ def house(client: Client, tmp_path: Path, cached: int, graph_server: SimulatorSe
 def sample(house: House) -> House:
     """A house whose workspace is the sample workspace."""
     house.root = SAMPLE
+    return house
+
+
+@pytest.fixture
+def shop(house: House, till: SimulatorControl) -> House:
+    """A house that sells by the till."""
+    house.write("integrations/shop.py", SHOP.format(url=till.url))
     return house

@@ -55,13 +55,6 @@ def cached() -> int:
     return 1000
 
 
-@pytest.fixture
-def shop(house: House, till: SimulatorControl) -> House:
-    """A house that sells by the till."""
-    house.write("integrations/shop.py", SHOP.format(url=till.url))
-    return house
-
-
 def _deliver(house: House, lines: str, options: str = "") -> None:
     """Write the workflow `deliver`."""
     house.write("workflows/deliver.py", DELIVER.format(

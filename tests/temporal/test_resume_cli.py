@@ -17,7 +17,7 @@ from bifrost.dev.simulators.control import SimulatorControl
 from bifrost.errors import IntegrationError
 from bifrost.temporal import client as executions
 from tests.temporal.conftest import House
-from tests.temporal.till import SHOP, sold
+from tests.temporal.till import sold
 from tests.waiting import until
 
 DELIVER = """
@@ -39,11 +39,10 @@ def cached() -> int:
 
 
 @pytest.fixture
-def shop(house: House, till: SimulatorControl) -> House:
+def shop(shop: House) -> House:
     """A house with a workflow that sells a hat, and another thing."""
-    house.write("integrations/shop.py", SHOP.format(url=till.url))
-    house.write("workflows/deliver.py", DELIVER)
-    return house
+    shop.write("workflows/deliver.py", DELIVER)
+    return shop
 
 
 @pytest.fixture
