@@ -6,6 +6,7 @@ single call it takes from `current_call`; organization and configuration it take
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import partial
@@ -91,13 +92,16 @@ class LiveContext(OrganizationContext):
         return call.variables if call is not NO_CALL else self._variables_outside_calls
 
     def log(self, level: str, message: str, data: Mapping[str, Any] | None = None) -> None:
+        level = _LEVELS.get(str(level).lower(), "info")
+        enabled = getattr(_log, "isEnabledFor", None)  # a structlog that nobody has configured writes everything
+        if enabled and not enabled(logging.getLevelNamesMapping()[level.upper()]):  # every HTTP request comes here
+            return
         call = current_call.get()
         facts: dict[str, Any] = {"execution_id": call.execution_id, "org_id": self._org_id, "workflow": call.workflow,
                                  "activity": call.activity}
         if data is not None:
             facts["data"] = sanitize(data)
-        write = getattr(_log, _LEVELS.get(str(level).lower(), "info"))
-        write(str(message), **{name: value for name, value in facts.items() if value})
+        getattr(_log, level)(str(message), **{name: value for name, value in facts.items() if value})
 
     def save_checkpoint(self, name: str, data: Any = None) -> NoReturn:  # noqa: ARG002 - the port's arguments
         raise _belongs_to_the_workflow("save_checkpoint", "A checkpoint lies between calls, and this is inside one")

@@ -9,7 +9,7 @@ import abc
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from bifrost.errors import DefinitionError
@@ -47,8 +47,8 @@ class Operation:
         """How this method is called; of an integration that is not known, how any would be."""
         if integration is None:
             return cls()
-        given = {option.name: getattr(integration, option.name) for option in fields(cls)}
-        return replace(cls(**given), **getattr(getattr(integration, method, None), _OPTIONS, {}))
+        own = getattr(getattr(integration, method, None), _OPTIONS, {})
+        return cls(**{name: own[name] if name in own else getattr(integration, name) for name in cls.__slots__})
 
     def check(self, where: str) -> None:
         """Refuse what cannot be; `where` names it.

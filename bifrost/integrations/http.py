@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ _CHANGING = ("POST", "PUT", "PATCH", "DELETE")
 _AT_HOME = "bifrost.at_home"
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=20)
 """As many connections as there are calls: how many these may be is the integration's to say, and not a wait in here."""
+_WHOLE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://")
 _HARMLESS = ("accept", "content-length", "content-type", "range", "user-agent")
 
 
@@ -234,17 +236,15 @@ class IntegrationHTTP:
 
     def _open(self) -> httpx.AsyncClient:
         if self._client is None:
-            # A jar of its own: httpx keeps cookies, and a call must not depend on what an earlier one was sent.
-            jar = CookieJar(None if self.keep_cookies else DefaultCookiePolicy(allowed_domains=[]))
-            self._client = open_client(self._integration, transport=self.transport, cookies=jar,
+            self._client = open_client(self._integration, transport=self.transport, cookies=CookieJar() if self.keep_cookies else _NoCookies(),
                                        event_hooks={"request": [_leave_credentials_at_home]})
         return self._client
 
     def _target(self, url: str) -> httpx.URL:
         try:
+            if not _WHOLE.match(url):
+                url = f"{self.base_url.rstrip('/')}/{url.lstrip('/')}" if url else self.base_url
             target = httpx.URL(url)
-            if not target.is_absolute_url:
-                target = httpx.URL(f"{self.base_url.rstrip('/')}/{url.lstrip('/')}" if url else self.base_url)
         except httpx.InvalidURL as error:
             raise ConfigurationError(f"{self._integration}: the URL cannot be one: {error}",
                                      integration=self._integration) from error
@@ -254,7 +254,7 @@ class IntegrationHTTP:
         return target
 
     def _home(self, target: httpx.URL) -> _Origin:
-        return _origin(httpx.URL(self.base_url) if self.base_url else target)
+        return _origin_of(self.base_url) if self.base_url else _origin(target)
 
     async def _headers(self, method: str, target: httpx.URL, home: _Origin, headers: Mapping[str, str]) -> httpx.Headers:
         sent = httpx.Headers()
@@ -281,6 +281,13 @@ class IntegrationHTTP:
         self._context._track_integration_call(  # noqa: SLF001 - the name is the guide's
             integration=self._integration, method=method, endpoint=endpoint(target), status_code=status_code,
             duration_ms=int((time.monotonic() - started) * 1000), error=error)
+
+
+class _NoCookies(CookieJar):
+    """Keeps none, as httpx would: a call must not depend on what an earlier one was sent."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        """Nothing."""
 
 
 def open_client(integration: str, **options: Any) -> httpx.AsyncClient:
@@ -320,3 +327,8 @@ async def _leave_credentials_at_home(request: httpx.Request) -> None:
 
 def _origin(url: httpx.URL) -> _Origin:
     return url.scheme, url.host, url.port
+
+
+@functools.lru_cache(maxsize=256)
+def _origin_of(base_url: str) -> _Origin:
+    return _origin(httpx.URL(base_url))

@@ -11,7 +11,9 @@ import contextlib
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from types import FunctionType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import structlog
 
@@ -192,8 +194,11 @@ class LiveIntegration:
 
 def methods(cls: type[BaseIntegration]) -> list[str]:
     """The names of the methods that may be called: public, and not what every integration has."""
-    return [name for name in dir(cls) if not name.startswith("_") and not hasattr(BaseIntegration, name)
-            and inspect.isroutine(getattr(cls, name))]
+    return [name for name in dir(cls) if _is_offered(cls, name)]
+
+
+def _is_offered(cls: type[BaseIntegration], name: str) -> bool:
+    return not name.startswith("_") and not hasattr(BaseIntegration, name) and inspect.isroutine(getattr(cls, name, None))
 
 
 def check_method(cls: type[BaseIntegration], integration: str, method: str) -> None:
@@ -202,8 +207,8 @@ def check_method(cls: type[BaseIntegration], integration: str, method: str) -> N
     Raises:
         NotFoundError: it is none; names similar ones, and all there are.
     """
-    known = methods(cls)
-    if method not in known:
+    if not _is_offered(cls, method):
+        known = methods(cls)
         raise NotFoundError.of("Method", method, known, hint=(
             f"The integration '{integration}' offers: {', '.join(known) or 'none'}"))
 
@@ -215,12 +220,28 @@ def check_arguments(function: Callable[..., Any], integration: str, method: str,
     Raises:
         ValidationError: they do not fit; shows the signature.
     """
-    signature = inspect.signature(function)
+    signature = _signature(function)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
         raise ValidationError(f"{integration}.{method}: {error}; it is called as {method}{signature}",
                               integration=integration, method=method) from error
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """A function's signature, looked at once: for each call it would take as long as all the rest here."""
+    plain = getattr(function, "__func__", function)
+    if not isinstance(plain, FunctionType):
+        return inspect.signature(function)
+    known = _SIGNATURES.setdefault(plain, {})
+    bound = plain is not function
+    if bound not in known:
+        known[bound] = inspect.signature(function)
+    return known[bound]
+
+
+_SIGNATURES: WeakKeyDictionary[FunctionType, dict[bool, inspect.Signature]] = WeakKeyDictionary()
+"""Of each function, by whether it is bound to an object. Weakly: functions of a workspace come and go with its revisions."""
 
 
 def bind(cls: type[BaseIntegration] | None, method: str, args: Sequence[Any],
@@ -240,7 +261,7 @@ def _positional_names(cls: type[BaseIntegration] | None, method: str) -> list[st
     """The names of the leading arguments that may be given by position or by name, without `self`."""
     function = inspect.getattr_static(cls, method, None) if cls else None
     try:
-        listed = list(inspect.signature(getattr(function, "__func__", function)).parameters.values())  # type: ignore[arg-type]
+        listed = list(_signature(getattr(function, "__func__", function)).parameters.values())  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return []
     if not isinstance(function, staticmethod):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -96,7 +96,7 @@ class Activities:
         integration, dot, method = activity.info().activity_type.partition(".")
         convert = activity.payload_converter().from_payload
         with carried(integration if dot else None):
-            async with heartbeats():
+            with heartbeats():
                 given = await revealed(convert(arguments[0].payload) if arguments else {}, self._value_of)  # a store may wait out an outage
                 result = await (self._integration(given, integration, method) if dot else self._perform(given, _code_of(arguments)))
             return RawValue(payload_of(result, f"The result of {activity.info().activity_type}", "result"))
@@ -169,21 +169,25 @@ def _backoff() -> timedelta:
     return min(waited, policy.maximum_interval) if policy.maximum_interval else waited
 
 
-@contextlib.asynccontextmanager
-async def heartbeats() -> AsyncIterator[None]:
+@contextlib.contextmanager
+def heartbeats() -> Iterator[None]:
     """Signs of life while a call is under way, so that a lost worker is noticed within seconds."""
     timeout = activity.info().heartbeat_timeout
     if not timeout:
         yield
         return
-    task = asyncio.create_task(_beat(timeout / 3))
+    loop = asyncio.get_running_loop()
+    next_beat: list[asyncio.TimerHandle] = []
+
+    def beat_later() -> None:
+        next_beat[:] = [loop.call_later(timeout.total_seconds() / 3, beat)]
+
+    def beat() -> None:
+        activity.heartbeat()
+        beat_later()
+
+    beat_later()  # and not at once: most calls have ended by then
     try:
         yield
     finally:
-        task.cancel()
-
-
-async def _beat(interval: timedelta) -> None:
-    while True:  # the first one after a while: most calls have ended by then
-        await asyncio.sleep(interval.total_seconds())
-        activity.heartbeat()
+        next_beat[0].cancel()

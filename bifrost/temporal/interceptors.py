@@ -9,12 +9,14 @@ asked for at once, arguments are stored outside as if they were large.
 
 from __future__ import annotations
 
+import functools
 import uuid
 from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from temporalio import activity, workflow
+from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -62,6 +64,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         super().__init__(next)
         self._task = -1
         self._bytes = 0
+        self._header: tuple[CallContext, Payload] | None = None
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002 - the port's name
         input.headers = self._with_context(input.headers)
@@ -91,13 +94,17 @@ class _Outbound(WorkflowOutboundInterceptor):
             counted.append(RawValue(payload))
         return counted
 
-    @staticmethod
-    def _with_context(headers: Any) -> Any:
-        context = getattr(workflow.instance(), "call_context", None)
+    def _with_context(self, headers: Any) -> Any:
+        context: CallContext | None = getattr(workflow.instance(), "call_context", None)
         if context is None:
             return headers
-        sent = context.model_copy(update={"attempts_before": attempts_before.get()})
-        return {**headers, CONTEXT_HEADER: workflow.payload_converter().to_payload(sent)}
+        if before := attempts_before.get():
+            return {**headers, CONTEXT_HEADER: CONVERTER.to_payload(context.model_copy(update={"attempts_before": before}))}
+        if self._header is None or self._header[0] is not context:
+            self._header = context, CONVERTER.to_payload(context)
+        sent = Payload()
+        sent.CopyFrom(self._header[1])  # the codec changes what it is given
+        return {**headers, CONTEXT_HEADER: sent}
 
 
 class _WorkflowInbound(WorkflowInboundInterceptor):
@@ -110,8 +117,7 @@ class _ActivityInbound(ActivityInboundInterceptor):
         payload = input.headers.get(CONTEXT_HEADER)
         if payload is None:
             return await super().execute_activity(input)
-        context = CONVERTER.from_payload(payload, CallContext)
-        info = activity.info()
+        context, info = _read(payload.data), activity.info()
         token = current_call.set(Call(
             execution_id=context.execution_id, caller=Caller(**context.caller.model_dump()), workflow=context.workflow,
             idempotency_key=idempotency_key(context, info.activity_id), activity=info.activity_type, attempt=info.attempt + context.attempts_before,
@@ -124,6 +130,13 @@ class _ActivityInbound(ActivityInboundInterceptor):
         finally:
             carried_context.reset(carried_token)
             current_call.reset(token)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(header: bytes) -> CallContext:
+    """A header, which is the same in most calls of a run."""
+    context: CallContext = CONVERTER.from_payload(Payload(metadata={"encoding": b"json/plain"}, data=header), CallContext)
+    return context
 
 
 class ContextInterceptor(Interceptor):

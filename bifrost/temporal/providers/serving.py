@@ -74,7 +74,7 @@ class ProviderActivities:
             provider, inputs = self._bound(asked)
             token = current_call.set(replace(current_call.get(), activity=asked.provider))
             try:
-                async with heartbeats():
+                with heartbeats():
                     answer = await calling.call(provider.function, (self._pool.context(asked.org_id),), inputs)
             finally:
                 current_call.reset(token)
@@ -96,7 +96,7 @@ class ProviderActivities:
             Exception: why there is no list.
         """
         try:
-            async with heartbeats():
+            with heartbeats():
                 refusals = [(one.parameter, why) for one in checks if (why := await self._refusal(one))]
         except Exception as error:  # noqa: BLE001 - a data provider may raise anything
             if isinstance(error.__cause__, RPCError):  # Temporal itself: the next attempt may do better
