@@ -21,11 +21,11 @@ check: .venv/installed
 format: .venv/installed
 	$(BIN)/ruff check --fix .
 
-bench: .venv/installed
+bench: .venv/benchmarks
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv .bifrost .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.* build dist
+	rm -rf .venv .benchmarks .bifrost .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage .coverage.* build dist
 
 # The product and its servers; what the tests need besides is many times larger.
 .venv/product: pyproject.toml constraints.txt
@@ -35,4 +35,8 @@ clean:
 
 .venv/installed: .venv/product
 	$(INSTALL) -e '.[dev]'
+	@touch $@
+
+.venv/benchmarks: .venv/installed
+	$(INSTALL) -e '.[bench]'
 	@touch $@

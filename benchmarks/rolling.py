@@ -17,6 +17,7 @@ import yaml
 from temporalio.client import Client, WorkflowHandle
 
 from benchmarks.figures import Figure
+from benchmarks.workers import answers, until
 from bifrost.dev.ports import free_port
 from bifrost.dev.temporal_server import TemporalServer
 from bifrost.temporal import client as executions
@@ -63,8 +64,7 @@ class Fleet:
             sys.executable, "-m", "bifrost", "worker", stderr=asyncio.subprocess.DEVNULL,
             env={**os.environ, **self._environment, "BIFROST_HEALTH_ADDRESS": f"127.0.0.1:{port}"})
         self.running.append(process)
-        while not await _ready(port):  # noqa: ASYNC110 - another process says so
-            await asyncio.sleep(0.05)
+        await until(lambda: answers(port))
         return process
 
     async def stop(self) -> None:
@@ -73,17 +73,6 @@ class Fleet:
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
         await asyncio.gather(*(process.wait() for process in self.running))
-
-
-async def _ready(port: int) -> bool:
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.write(b"GET /readyz HTTP/1.1\r\nHost: worker\r\nConnection: close\r\n\r\n")
-    answer = await reader.readline()
-    writer.close()
-    return b" 200 " in answer
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,24 @@
+"""The client of a worker by hand: `sdk_driver.py ADDRESS TASK_QUEUE`."""
+
+import asyncio
+import sys
+import uuid
+
+from temporalio.client import Client
+
+from benchmarks.contenders.driver import Result, drive
+
+
+async def main(address: str, task_queue: str) -> None:
+    """Drive."""
+    client = await Client.connect(address)
+
+    async def start(calls: int, shape: str) -> Result:
+        handle = await client.start_workflow("Steps", args=[calls, shape], id=f"steps-{uuid.uuid4().hex}", task_queue=task_queue)
+        return handle.result
+
+    await drive(start)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

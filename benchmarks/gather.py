@@ -1,0 +1,17 @@
+"""One execution that makes a thousand calls at once."""
+
+from __future__ import annotations
+
+from benchmarks.comparing import compare, milliseconds, on_one_server, ratio
+from benchmarks.contenders import Request
+from benchmarks.figures import Figure
+from benchmarks.latency import what
+
+REQUEST = Request(1000, shape="gather")
+
+
+async def measure() -> list[Figure]:
+    """Milliseconds from its start to its result, with the tuned program by hand on one server."""
+    async with on_one_server() as (ours, by_hand):
+        found = await compare(ours, by_hand, REQUEST)
+    return ratio(what(REQUEST), "ms", milliseconds(found.first), milliseconds(found.second), of="bifrost", against="sdk-tuned")
