@@ -56,10 +56,13 @@ class Health:
                 **{name: now - self._seen.get(name, -self._lately_seconds) < self._lately_seconds for name in self.looks}}
 
     async def watch(self) -> None:
-        """Look at everything again and again, until cancelled."""
+        """Look at everything again and again, until cancelled: most often while it starts, since somebody waits for that."""
+        started = False
         while True:
             await asyncio.gather(*(self._look(name) for name in self.looks))
-            await asyncio.sleep(self._look_seconds if self.serving else min(self._look_seconds, 1))
+            ready = all(self.ready().values())
+            started = started or ready
+            await asyncio.sleep(self._look_seconds if ready else min(self._look_seconds, 1 if started else 0.1))
 
     async def _look(self, name: str) -> None:
         with contextlib.suppress(Exception):  # whatever is wrong, it does not answer

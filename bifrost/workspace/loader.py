@@ -8,6 +8,7 @@ shim, the real module if it only computes, and otherwise a stand-in that is refu
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -205,6 +206,12 @@ class RevisionModules:
         return self.load(name) if name.partition(".")[0] == PACKAGE else _front_door(name)
 
 
+@functools.lru_cache
+def _all_safe(safe: frozenset[str]) -> frozenset[str]:
+    """Once, and not in every run that is kept in memory."""
+    return shims.SAFE_MODULES | safe
+
+
 class Namespace(RevisionModules):
     """The modules of one run: those of its revision, and shims and stand-ins in place of the machine.
 
@@ -215,7 +222,7 @@ class Namespace(RevisionModules):
 
     def __init__(self, revision: Revision, safe: frozenset[str] = frozenset()) -> None:
         super().__init__(revision)
-        self._safe = shims.SAFE_MODULES | safe
+        self._safe = _all_safe(safe)
 
     def _base_builtins(self) -> Mapping[str, Any]:
         return _BUILTINS
