@@ -163,7 +163,7 @@ class BeginAnswer(_Message):
 
     `path` is the file of the revision that defines the workflow. `hash_probe` tells the worker's hash seed, which decides
     the order of sets of strings. `limits` are the organization's; `max_concurrent` says of integrations how many of its calls
-    are under way at once.
+    are under way at once; `short` are the calls that are made within a step.
     """
 
     revision: str
@@ -176,6 +176,7 @@ class BeginAnswer(_Message):
     integrations: list[str] = Field(default_factory=list)
     limits: LimitsMessage | None = None
     max_concurrent: dict[str, int] = Field(default_factory=dict)
+    short: list[str] = Field(default_factory=list)
 
 
 class LogLine(_Message):

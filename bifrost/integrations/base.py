@@ -34,6 +34,10 @@ class Operation:
         retry: How a failed call is retried; a workflow's `retry_policy` goes before it.
         repeatable: Whether an attempt may be made again that may have done its work.
         rate_per_second: How many attempts a second an organization makes, over all workers; None for no limit.
+        short: Whether it takes little time (`SHORT_SECONDS` at most) and may be made again with those beside it: it is then made
+            within the execution's own step, as a local activity of Temporal's, which takes a third of the time. The history
+            has its result, and not what it was given. Where a worker is lost, all short calls since the step began are made
+            again. It has to be repeatable, and can have no rate. An execution keeps to what was so when it began.
     """
 
     timeout_seconds: float = 60
@@ -41,6 +45,7 @@ class Operation:
     retry: RetryRules = field(default_factory=RetryRules)
     repeatable: bool = True
     rate_per_second: float | None = None
+    short: bool = False
 
     @classmethod
     def of(cls, integration: type[BaseIntegration] | None, method: str) -> Self:
@@ -60,10 +65,14 @@ class Operation:
             _check_positive(where, name, getattr(self, name), optional=name == "rate_per_second")
         if self.rate_per_second is not None and not MIN_RATE <= self.rate_per_second <= MAX_RATE:
             raise DefinitionError(f"{where}: rate_per_second must be from {MIN_RATE} to {MAX_RATE}, not {self.rate_per_second}")
+        if self.short and not (self.repeatable and self.rate_per_second is None):
+            raise DefinitionError(f"{where}: what is short has to be repeatable and can have no rate_per_second")
         if not isinstance(self.retry, RetryRules):
             raise DefinitionError(f"{where}: retry must be RetryRules(...), not {self.retry!r}")
 
 
+SHORT_SECONDS = 5.0
+"""How long an attempt of a short operation may take, where its `timeout_seconds` is not less; a step of an execution lasts ten."""
 MIN_RATE, MAX_RATE = 0.001, 1000
 """What a rate may be, in calls a second: Temporal's own bounds of a fairness weight."""
 
@@ -76,7 +85,7 @@ def _check_positive(where: str, name: str, value: Any, *, optional: bool) -> Non
 
 
 def operation(*, timeout_seconds: float | None = None, heartbeat_seconds: float | None = None, retry: RetryRules | None = None,
-              repeatable: bool | None = None, rate_per_second: float | None = None) -> Callable[[_Method], _Method]:
+              repeatable: bool | None = None, rate_per_second: float | None = None, short: bool | None = None) -> Callable[[_Method], _Method]:
     """Say how one method of an integration is called, where that differs from the class's attributes of the same names.
 
         class Billing(BaseIntegration):
@@ -85,11 +94,15 @@ def operation(*, timeout_seconds: float | None = None, heartbeat_seconds: float 
             @operation(repeatable=False, timeout_seconds=120)
             async def charge(self, customer: str, amount: Decimal): ...
 
+        class Directory(BaseIntegration):
+            @operation(short=True)
+            async def department_of(self, user: str) -> str: ...
+
     See `Operation` for what each means. With `repeatable=False` an attempt is made again only if the answer says that it was
     refused before it was taken (HTTP 425 and 429). A method's own `rate_per_second` is counted apart from its class's.
 
     Raises:
-        DefinitionError: a number is not above 0.
+        DefinitionError: a number is not above 0, or options do not go together.
     """
     options = {name: value for name, value in locals().items() if value is not None}
 
@@ -126,7 +139,7 @@ class BaseIntegration(abc.ABC):
 
     Class attributes:
         integration_name: The name that `context.get_integration` takes.
-        timeout_seconds, heartbeat_seconds, retry, repeatable, rate_per_second: How its methods are called; see `Operation`.
+        timeout_seconds, heartbeat_seconds, retry, repeatable, rate_per_second, short: How its methods are called; see `Operation`.
         max_concurrent: How many calls an organization has under way at once, over all workers; None for no limit. It costs
             two signals a call.
         circuit: When calls wait because the other system is down; None for never.
@@ -138,6 +151,7 @@ class BaseIntegration(abc.ABC):
     retry: ClassVar[RetryRules] = RetryRules()
     repeatable: ClassVar[bool] = True
     rate_per_second: ClassVar[float | None] = None
+    short: ClassVar[bool] = False
     max_concurrent: ClassVar[int | None] = None
     circuit: ClassVar[CircuitRules | None] = CircuitRules()
 
@@ -182,6 +196,9 @@ def register_integration(name: str, cls: type[BaseIntegration]) -> None:
     if not (inspect.isclass(cls) and issubclass(cls, BaseIntegration)):
         raise DefinitionError(f"The integration '{name}' is not a class derived from BaseIntegration: {cls!r}")
     Operation.of(cls, "").check(f"The integration '{name}'")
+    for method, value in vars(cls).items():
+        if hasattr(value, _OPTIONS):
+            Operation.of(cls, method).check(f"The integration '{name}', method '{method}'")
     _check_positive(f"The integration '{name}'", "max_concurrent", cls.max_concurrent, optional=True)
     if not cls.integration_name:
         cls.integration_name = name

@@ -20,7 +20,7 @@ import structlog
 from bifrost import calling, messages
 from bifrost.context import OrganizationContext
 from bifrost.errors import IntegrationError, NotFoundError, ValidationError
-from bifrost.integrations.base import BaseIntegration
+from bifrost.integrations.base import BaseIntegration, Operation
 from bifrost.integrations.call import current_call
 from bifrost.integrations.halopsa import HaloPSAIntegration
 from bifrost.integrations.msgraph import MSGraphIntegration
@@ -199,6 +199,16 @@ def methods(cls: type[BaseIntegration]) -> list[str]:
 
 def _is_offered(cls: type[BaseIntegration], name: str) -> bool:
     return not name.startswith("_") and not hasattr(BaseIntegration, name) and inspect.isroutine(getattr(cls, name, None))
+
+
+def short_methods(cls: type[BaseIntegration]) -> Sequence[str]:
+    """The names of those that are short; looked for once."""
+    if cls not in _SHORT:
+        _SHORT[cls] = tuple(name for name in methods(cls) if Operation.of(cls, name).short)
+    return _SHORT[cls]
+
+
+_SHORT: WeakKeyDictionary[type[BaseIntegration], Sequence[str]] = WeakKeyDictionary()
 
 
 def check_method(cls: type[BaseIntegration], integration: str, method: str) -> None:

@@ -15,7 +15,7 @@ from temporalio.common import RawValue
 
 from bifrost import calling, messages, metrics
 from bifrost.errors import IntegrationError, NotFoundError, PermissionError, WorkflowException  # noqa: A004 - the guide's name
-from bifrost.integrations.registry import ClientPool, unbind
+from bifrost.integrations.registry import ClientPool, short_methods, unbind
 from bifrost.messages import BeginAnswer, BeginRequest, CheckpointMessage, CodeReference, LimitsMessage
 from bifrost.models import GLOBAL, Secret
 from bifrost.organizations.base import OrganizationStore
@@ -61,7 +61,8 @@ class Activities:
             answer = BeginAnswer(
                 revision=request.revision or catalog.revision, path=request.path or catalog.workflow(request.workflow).path,
                 global_config=dict(self._organizations.global_config()), integrations=sorted(catalog.integrations), hash_probe=messages.hash_probe(),
-                max_concurrent={name: cls.max_concurrent for name, cls in catalog.integrations.items() if cls.max_concurrent})
+                max_concurrent={name: cls.max_concurrent for name, cls in catalog.integrations.items() if cls.max_concurrent},
+                short=[f"{name}.{method}" for name, cls in catalog.integrations.items() for method in short_methods(cls)])
             if request.org_id is None:
                 return answer
             organization = self._organizations.get(request.org_id)

@@ -28,6 +28,7 @@ from bifrost.messages import CheckpointMessage, LogLine
 from bifrost.models import SYSTEM_CALLER, Caller, ExecutionStatus
 from bifrost.temporal import client as executions
 from bifrost.temporal import failures
+from bifrost.temporal.markers import local_activity
 from bifrost.temporal.payloads.converter import reveal
 
 
@@ -350,6 +351,11 @@ async def _scheduled(story: _Story, event: HistoryEvent, converter: DataConverte
 def _of_call(story: _Story, event: HistoryEvent) -> None:
     """Note what an event says about a call, if it is about one."""
     match event.event_type:
+        case EventType.EVENT_TYPE_MARKER_RECORDED:
+            made = local_activity(event)
+            if made and not made.again and "." in made.name:  # and not one of the engine's own
+                story.calls[event.event_id] = Call(made.name, made.started_at, made.attempts, "failed" if made.error else "success",
+                                                   made.duration_ms, made.error)
         case EventType.EVENT_TYPE_ACTIVITY_TASK_STARTED:  # written when the attempt ends; it is the last one
             started = event.activity_task_started_event_attributes
             if started.scheduled_event_id in story.calls:

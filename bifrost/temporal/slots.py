@@ -29,7 +29,7 @@ QUIET: Final = 0.5
 LONGEST: Final = 3.0
 """For how many seconds, at most, a worker goes on before it is shut down whatever it polls."""
 _LOOK: Final = 0.02
-_OTHERS: Final = FixedSizeSlotSupplier(100)  # the SDK's default
+_OTHERS: Final = FixedSizeSlotSupplier(1000)
 
 
 class Slots(CustomSlotSupplier):

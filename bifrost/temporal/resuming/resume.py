@@ -7,7 +7,6 @@ before anything is reset.
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +33,7 @@ from bifrost.messages import BeginAnswer, CheckpointMessage, ResumeMessage
 from bifrost.temporal import client as executions
 from bifrost.temporal import replay
 from bifrost.temporal.history import refusal
+from bifrost.temporal.markers import local_activity
 from bifrost.temporal.payloads.converter import envelopes_of, reveal
 from bifrost.temporal.payloads.encryption import Envelopes, owned_by
 from bifrost.temporal.resuming import points, resets
@@ -44,7 +44,6 @@ from bifrost.workspace.revision import SHORT
 
 CURRENT: Final = "current"
 ORIGINAL: Final = "original"
-_MARKER: Final = "core_local_activity"
 _OPEN: Final = (None, WorkflowExecutionStatus.RUNNING)
 
 
@@ -245,10 +244,9 @@ def _path(workspace: Workspace, revision: str, workflow: str, begun: BeginAnswer
 async def _begun(events: Sequence[HistoryEvent], converter: DataConverter) -> BeginAnswer | None:
     """What `begin` answered; None if it refused the execution, or never came to answer."""
     for event in events:
-        marker = event.marker_recorded_event_attributes
-        if (marker.marker_name == _MARKER and "result" in marker.details
-                and json.loads(marker.details["data"].payloads[0].data).get("activity_type") == messages.BEGIN):
-            [answer] = await converter.decode(marker.details["result"].payloads, [BeginAnswer])
+        made = local_activity(event)
+        if made and made.name == messages.BEGIN and "result" in (details := event.marker_recorded_event_attributes.details):
+            [answer] = await converter.decode(details["result"].payloads, [BeginAnswer])
             return answer  # type: ignore[no-any-return]  # it was asked for
     return None
 

@@ -6,6 +6,9 @@
 
 Temporal repeats attempts that failed. A "not now" is none: it uses up no attempt, and the activity ends with it. The run waits
 and makes an activity of the same id again, which therefore has the same idempotency key and knows of the attempts before it.
+A short call (`Operation.short`) is a local activity: made within the step, before the step is recorded. A checkpoint has to be
+in history before the call that follows it, so right after one even a short call is an activity of its own.
+
 Whether it is "not now" the activity decides, by today's integration, and its answer is recorded; here it is only followed.
 """
 
@@ -22,7 +25,7 @@ from temporalio.common import Priority, RawValue
 from temporalio.exceptions import ActivityError, FailureError
 
 from bifrost.errors import IntegrationError
-from bifrost.integrations.base import Operation
+from bifrost.integrations.base import SHORT_SECONDS, Operation
 from bifrost.messages import NotNow
 from bifrost.temporal import failures, retries
 from bifrost.temporal.interceptors import attempts_before
@@ -30,6 +33,9 @@ from bifrost.temporal.limits import rates
 from bifrost.temporal.limits.turnstile import Turns
 from bifrost.temporal.payloads.converter import payload_of
 from bifrost.temporal.run.progress import MAX_PENDING, Progress
+
+_WAITED_WITHIN_A_STEP = timedelta(seconds=1)
+"""Which waits before another attempt of a short call are made within its step, which lasts as long; longer ones are timers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Calls:
         self._turns = turns
         self._say = say
         self._slots = asyncio.Semaphore(MAX_PENDING)
+        self._short = 0
 
     async def make(self, name: str, inputs: Sequence[Any], operation: Operation, limits: Limits = Limits()) -> Any:
         """Make a call and answer its result.
@@ -73,8 +80,12 @@ class Calls:
             activity_id, before, waited = None, 0, 0.0
             while True:
                 await self._progress.written()
+                local = operation.short and self._progress.committed()
+                if local and activity_id is None:  # the SDK would give each attempt after a timer another, and so another key
+                    self._short += 1
+                    activity_id = f"short-{self._short}"
                 try:
-                    return await _activity(name, sent, operation, limits, activity_id, before)
+                    return await _activity(name, sent, operation, limits, activity_id, before, local=local)
                 except FailureError as error:
                     failure = failures.of_call(error, name)
                     again = _not_now(failure, waited)
@@ -86,10 +97,15 @@ class Calls:
                 await workflow.sleep(again.after_seconds, summary=again.reason)
 
 
-def _activity(name: str, sent: Sequence[Any], operation: Operation, limits: Limits, activity_id: str | None, before: int) -> Any:
+def _activity(name: str, sent: Sequence[Any], operation: Operation, limits: Limits, activity_id: str | None, before: int, *,
+              local: bool) -> Any:
     rules, per_second = operation.retry, operation.rate_per_second
     token = attempts_before.set(before)
     try:
+        if local:
+            return workflow.start_local_activity(
+                name, args=sent, activity_id=activity_id, start_to_close_timeout=timedelta(seconds=min(operation.timeout_seconds, SHORT_SECONDS)),
+                retry_policy=retries.declared(rules, max(rules.max_attempts - before, 1)), local_retry_threshold=_WAITED_WITHIN_A_STEP)
         return workflow.start_activity(
             name, args=sent, activity_id=activity_id, start_to_close_timeout=timedelta(seconds=operation.timeout_seconds),
             heartbeat_timeout=timedelta(seconds=operation.heartbeat_seconds),

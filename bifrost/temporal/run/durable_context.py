@@ -68,6 +68,7 @@ class DurableContext(OrganizationContext):
         self._retry_policy = retry_policy
         self._classes = classes
         self._max_concurrent = begun.max_concurrent
+        self._short = frozenset(begun.short)
         self.progress = Progress()
         self._calls = Calls(self.progress, turns, lambda message: self.log("warning", message))
         self._proxies: dict[str, IntegrationProxy] = {}
@@ -102,7 +103,7 @@ class DurableContext(OrganizationContext):
             WorkflowException: what the call raised, of the same class with the same fields.
         """
         cls = self._classes().get(integration)
-        operation = Operation.of(cls, method)
+        operation = replace(Operation.of(cls, method), short=f"{integration}.{method}" in self._short)  # as recorded at the start
         if self._retry_policy:
             operation = replace(operation, retry=RetryRules.of(self._retry_policy))
         place = f"{self.org_id or messages.GLOBAL_SCOPE}/{integration}"

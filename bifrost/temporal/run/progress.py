@@ -47,6 +47,7 @@ class Progress:
         self._writing: set[workflow.ActivityHandle[Any]] = set()
         self._passed: list[str] = []
         self._counts: Counter[str] = Counter()
+        self._written_at = -1
 
     @property
     def last_checkpoint(self) -> str | None:
@@ -111,6 +112,7 @@ class Progress:
                 start_to_close_timeout=timedelta(seconds=30), retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200)),
                 summary=checkpoint.name or f"{len(checkpoint.log)} log lines")
             self._writing.add(handle)
+            self._written_at = workflow.info().get_current_history_length()
             handle.add_done_callback(self._written)
         if batch:
             workflow.set_current_details("\n".join(f"- [x] {name}" for name in self._passed[-_SHOWN:]))
@@ -121,6 +123,10 @@ class Progress:
         while self._unwritten:
             await workflow.wait(list(self._writing), return_when=asyncio.FIRST_COMPLETED)
             self.write()
+
+    def committed(self) -> bool:
+        """Whether everything that was scheduled is in history, and not only on its way there with the present step."""
+        return workflow.info().get_current_history_length() != self._written_at
 
     async def finished(self) -> None:
         """Return when everything is recorded as done, so that a closed run shows none as pending."""

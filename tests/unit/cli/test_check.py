@@ -79,5 +79,7 @@ def test_the_next_times_of_schedules_are_shown(project: Path) -> None:
     [one] = json.loads(_check(project, "--json").stdout)["schedules"]
     assert (one["workflow"], one["cron"], one["next_times"]) == ("good", "0 9 1 1 *", [f"{year}-01-01T09:00:00+09:00" for year in years])
     assert _check(project, "workspace/workflows/hr/bad").stderr.startswith("2 workflows")
-    blind = _check(project, PYTHONTZPATH="")
+    (project / "no" / "tzdata").mkdir(parents=True)  # in place of the package, where that is installed
+    (project / "no" / "tzdata" / "__init__.py").write_text("raise ImportError")
+    blind = _check(project, PYTHONTZPATH="", PYTHONPATH=str(project / "no"))
     assert "the time zones of this system lack Asia/Tokyo" in blind.stderr
