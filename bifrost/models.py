@@ -239,7 +239,7 @@ class RetryRules:
     """How often a call is tried, and how long it waits in between, in seconds."""
 
     max_attempts: int = 5
-    initial_seconds: float = 1
+    initial_seconds: float = 0.5
     factor: float = 2
     max_seconds: float = 60
 

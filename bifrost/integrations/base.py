@@ -41,7 +41,7 @@ class Operation:
     """
 
     timeout_seconds: float = 60
-    heartbeat_seconds: float = 3
+    heartbeat_seconds: float = 2
     retry: RetryRules = field(default_factory=RetryRules)
     repeatable: bool = True
     rate_per_second: float | None = None
@@ -147,7 +147,7 @@ class BaseIntegration(abc.ABC):
 
     integration_name: ClassVar[str] = ""
     timeout_seconds: ClassVar[float] = 60
-    heartbeat_seconds: ClassVar[float] = 3
+    heartbeat_seconds: ClassVar[float] = 2
     retry: ClassVar[RetryRules] = RetryRules()
     repeatable: ClassVar[bool] = True
     rate_per_second: ClassVar[float | None] = None
