@@ -53,7 +53,7 @@ class Operation:
         if integration is None:
             return cls()
         own = getattr(getattr(integration, method, None), _OPTIONS, {})
-        return cls(**{name: own[name] if name in own else getattr(integration, name) for name in cls.__slots__})
+        return cls(**{name: getattr(integration, name) for name in cls.__slots__ if name not in own and name != "short"}, **own)
 
     def check(self, where: str) -> None:
         """Refuse what cannot be; `where` names it.
@@ -86,7 +86,8 @@ def _check_positive(where: str, name: str, value: Any, *, optional: bool) -> Non
 
 def operation(*, timeout_seconds: float | None = None, heartbeat_seconds: float | None = None, retry: RetryRules | None = None,
               repeatable: bool | None = None, rate_per_second: float | None = None, short: bool | None = None) -> Callable[[_Method], _Method]:
-    """Say how one method of an integration is called, where that differs from the class's attributes of the same names.
+    """Say how one method of an integration is called, where that differs from the class's attributes of the same names; `short` is of
+    methods alone.
 
         class Billing(BaseIntegration):
             rate_per_second = 5
@@ -139,7 +140,7 @@ class BaseIntegration(abc.ABC):
 
     Class attributes:
         integration_name: The name that `context.get_integration` takes.
-        timeout_seconds, heartbeat_seconds, retry, repeatable, rate_per_second, short: How its methods are called; see `Operation`.
+        timeout_seconds, heartbeat_seconds, retry, repeatable, rate_per_second: How its methods are called; see `Operation`.
         max_concurrent: How many calls an organization has under way at once, over all workers; None for no limit. It costs
             two signals a call.
         circuit: When calls wait because the other system is down; None for never.
@@ -151,7 +152,6 @@ class BaseIntegration(abc.ABC):
     retry: ClassVar[RetryRules] = RetryRules()
     repeatable: ClassVar[bool] = True
     rate_per_second: ClassVar[float | None] = None
-    short: ClassVar[bool] = False
     max_concurrent: ClassVar[int | None] = None
     circuit: ClassVar[CircuitRules | None] = CircuitRules()
 

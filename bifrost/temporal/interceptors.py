@@ -64,7 +64,7 @@ class _Outbound(WorkflowOutboundInterceptor):
         super().__init__(next)
         self._task = -1
         self._bytes = 0
-        self._header: tuple[CallContext, Payload] | None = None
+        self._header: tuple[CallContext, str | None, Payload] | None = None
 
     def start_activity(self, input: StartActivityInput) -> workflow.ActivityHandle[Any]:  # noqa: A002 - the port's name
         input.headers = self._with_context(input.headers)
@@ -100,10 +100,11 @@ class _Outbound(WorkflowOutboundInterceptor):
             return headers
         if before := attempts_before.get():
             return {**headers, CONTEXT_HEADER: CONVERTER.to_payload(context.model_copy(update={"attempts_before": before}))}
-        if self._header is None or self._header[0] is not context:
-            self._header = context, CONVERTER.to_payload(context)
+        whose = getattr(workflow.instance(), "owner", None)  # as the payload is marked with it
+        if self._header is None or self._header[0] is not context or self._header[1] != whose:
+            self._header = context, whose, CONVERTER.to_payload(context)
         sent = Payload()
-        sent.CopyFrom(self._header[1])  # the codec changes what it is given
+        sent.CopyFrom(self._header[2])  # the codec changes what it is given
         return {**headers, CONTEXT_HEADER: sent}
 
 

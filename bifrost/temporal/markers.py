@@ -40,11 +40,12 @@ def local_activity(event: HistoryEvent) -> LocalActivity | None:
     if marker.marker_name != LOCAL_ACTIVITY or not (told := marker.details["data"].payloads):
         return None
     said = from_json(told[0].data)
-    began, ended = _time(said["original_schedule_time"]), _time(said["complete_time"])
+    written = event.event_time.ToDatetime(tzinfo=UTC)  # one that was cancelled before it began has no times
+    began, ended = (_time(said[name]) or written for name in ("original_schedule_time", "complete_time"))
     return LocalActivity(
         name=said["activity_type"], started_at=began, attempts=said["attempt"], duration_ms=max(round((ended - began).total_seconds() * 1000), 0),
         error=marker.failure.message if marker.HasField("failure") else None, again=bool(said["backoff"]))
 
 
-def _time(said: dict[str, Any]) -> datetime:
-    return datetime.fromtimestamp(said["seconds"] + said["nanos"] / 1e9, UTC)
+def _time(said: dict[str, Any] | None) -> datetime | None:
+    return None if said is None else datetime.fromtimestamp(said["seconds"] + said["nanos"] / 1e9, UTC)

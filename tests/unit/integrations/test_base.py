@@ -53,18 +53,20 @@ def test_a_methods_options_are_the_classs_and_over_them_its_own():
 @pytest.mark.parametrize(("options", "message"), [
     ({"timeout_seconds": 0}, "timeout_seconds must be a number above 0, not 0"), ({"heartbeat_seconds": "3"}, "heartbeat_seconds must be"),
     ({"rate_per_second": True}, "rate_per_second must be"), ({"rate_per_second": 1001}, "rate_per_second must be from 0.001 to 1000"),
-    ({"short": True, "repeatable": False}, "what is short has to be repeatable"), ({"short": True, "rate_per_second": 1}, "no rate_per_second"),
     ({"retry": {"max_attempts": 3}}, "retry must be RetryRules"), ({"timeout_seconds": float("inf")}, "timeout_seconds must be")])
 def test_options_that_cannot_be_are_refused_where_they_are_written(options, message):
     """At the method, and for the class's attributes when it is registered."""
     with pytest.raises(DefinitionError, match=f"@operation of '.*charge'.*{message}"):
         operation(**options)(Optioned.charge)
-    with pytest.raises(DefinitionError, match=f"The integration 'wrong': .*{message}"):
+    with pytest.raises(DefinitionError, match=f"The integration 'wrong': {message}"):
         register_integration("wrong", type("Wrong", (Plain,), options))
 
 
 def test_a_methods_options_have_to_go_with_its_classs():
-    """A short method of a class that has a rate is refused when the class is registered."""
+    """A short method is repeatable and has no rate: refused where both are written, or when its class, which has a rate, is registered."""
+    for options in ({"repeatable": False}, {"rate_per_second": 1}):
+        with pytest.raises(DefinitionError, match=r"@operation of '.*read': what is short has to be repeatable and can have no rate_per_second"):
+            operation(short=True, **options)(Optioned.read)
     with pytest.raises(DefinitionError, match=r"The integration 'wrong', method 'find': what is short .* no rate_per_second"):
         register_integration("wrong", type("Wrong", (Optioned,), {"find": operation(short=True)(lambda self: self)}))
 
