@@ -53,7 +53,8 @@ class Operation:
         if integration is None:
             return cls()
         own = getattr(getattr(integration, method, None), _OPTIONS, {})
-        return cls(**{name: getattr(integration, name) for name in cls.__slots__ if name not in own and name != "short"}, **own)
+        of_class = {name: getattr(integration, name) for name in cls.__slots__ if hasattr(BaseIntegration, name)}
+        return cls(**{**of_class, **own})
 
     def check(self, where: str) -> None:
         """Refuse what cannot be; `where` names it.

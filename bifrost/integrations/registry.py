@@ -11,7 +11,6 @@ import contextlib
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
-from types import FunctionType
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -230,28 +229,12 @@ def check_arguments(function: Callable[..., Any], integration: str, method: str,
     Raises:
         ValidationError: they do not fit; shows the signature.
     """
-    signature = _signature(function)
+    signature = inspect.signature(function)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
         raise ValidationError(f"{integration}.{method}: {error}; it is called as {method}{signature}",
                               integration=integration, method=method) from error
-
-
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    """A function's signature, looked at once: for each call it would take as long as all the rest here."""
-    plain = getattr(function, "__func__", function)
-    if not isinstance(plain, FunctionType):
-        return inspect.signature(function)
-    known = _SIGNATURES.setdefault(plain, {})
-    bound = plain is not function
-    if bound not in known:
-        known[bound] = inspect.signature(function)
-    return known[bound]
-
-
-_SIGNATURES: WeakKeyDictionary[FunctionType, dict[bool, inspect.Signature]] = WeakKeyDictionary()
-"""Of each function, by whether it is bound to an object. Weakly: functions of a workspace come and go with its revisions."""
 
 
 def bind(cls: type[BaseIntegration] | None, method: str, args: Sequence[Any],
@@ -271,7 +254,7 @@ def _positional_names(cls: type[BaseIntegration] | None, method: str) -> list[st
     """The names of the leading arguments that may be given by position or by name, without `self`."""
     function = inspect.getattr_static(cls, method, None) if cls else None
     try:
-        listed = list(_signature(getattr(function, "__func__", function)).parameters.values())  # type: ignore[arg-type]
+        listed = list(inspect.signature(getattr(function, "__func__", function)).parameters.values())  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return []
     if not isinstance(function, staticmethod):
