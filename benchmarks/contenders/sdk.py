@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.contenders import Driver
-from benchmarks.contenders.standing import PROGRAMS, VERSIONS, driver, stock_server, tuned_server, worker
+from benchmarks.contenders.serving import PROGRAMS
+from benchmarks.contenders.standing import VERSIONS, driver, stock_server, tuned_server, worker
 
 
 @dataclass(frozen=True)

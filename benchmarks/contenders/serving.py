@@ -24,7 +24,13 @@ READY_SECONDS = 120.0
 async def serving(name: str, arguments: Sequence[str], folder: Path, ready: Callable[[ServerProcess], Awaitable[bool]],
                   environment: Mapping[str, str] | None = None) -> AsyncIterator[None]:
     """A process from when it is ready until the block ends; its log is `<name>.log`."""
-    process = ServerProcess(name, arguments, directory=folder, environment={**os.environ, **NO_TELEMETRY, **(environment or {})})
+    async with running(ServerProcess(name, arguments, directory=folder, environment={**os.environ, **NO_TELEMETRY, **(environment or {})}), ready):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def running(process: ServerProcess, ready: Callable[[ServerProcess], Awaitable[bool]]) -> AsyncIterator[None]:
+    """The process from when it is ready until the block ends."""
     try:
         await (await process.start()).wait_ready(lambda: ready(process), READY_SECONDS)
         yield

