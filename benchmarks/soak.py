@@ -9,16 +9,10 @@ import asyncio
 import contextlib
 import os
 import statistics
-import tempfile
 import time
-from pathlib import Path
-
-from temporalio.client import Client
 
 from benchmarks.figures import Figure
-from benchmarks.rolling import QUEUE, stage
-from bifrost.dev.ports import free_port
-from bifrost.dev.vault_server import VaultServer
+from benchmarks.workers import Side, resident, stage
 from bifrost.errors import WorkflowException
 from bifrost.temporal import client as executions
 
@@ -55,38 +49,31 @@ async def mixed(context: OrganizationContext, number: int):
 """
 
 
-async def _load(client: Client, until: float, counts: list[int]) -> None:
+async def _load(side: Side, until: float, counts: list[int]) -> None:
     while time.monotonic() < until:
         counts[0] += 1
         with contextlib.suppress(WorkflowException):
-            await executions.result(await executions.start(
-                client, "mixed", task_queue=QUEUE, org_id="acme", params={"number": counts[0]}))
+            await executions.result(await side.start("mixed", number=counts[0]))
 
 
 def _sample(pid: int) -> tuple[float, float]:
     """Resident memory in MB, and open files."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    resident = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:")) / 1000
-    return resident, float(len(os.listdir(f"/proc/{pid}/fd")))  # noqa: PTH208 - names are enough
+    return resident(pid), float(len(os.listdir(f"/proc/{pid}/fd")))  # noqa: PTH208 - names are enough
 
 
 async def measure() -> list[Figure]:
     """Growth an hour, by a straight line through what was sampled after warm-up."""
     seconds = float(os.environ.get("BENCHMARK_SOAK_MINUTES", "20")) * 60
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        async with (VaultServer(folder / "vault", port=free_port()) as vault,
-                    stage(folder, {"VAULT_ADDR": vault.address, "VAULT_TOKEN": vault.token, "BIFROST_CACHED_EXECUTIONS": "100"}) as (
-                        client, fleet)):
-            (folder / "workspace" / "workflows" / "mixed.py").write_text(MIXED)
-            worker = await fleet.start()
-            began, counts = time.monotonic(), [0]
-            load = asyncio.gather(*(_load(client, began + seconds, counts) for _ in range(AT_ONCE)))
-            samples = []
-            while not load.done():
-                samples.append((time.monotonic() - began, *_sample(worker.pid)))
-                await asyncio.sleep(EVERY_SECONDS)
-            await load
+    async with stage() as standing:
+        side = standing.bifrost(files={"workflows/mixed.py": MIXED}, environment={"BIFROST_CACHED_EXECUTIONS": "100"})
+        await (worker := await side.launch()).ready()
+        began, counts = time.monotonic(), [0]
+        load = asyncio.gather(*(_load(side, began + seconds, counts) for _ in range(AT_ONCE)))
+        samples = []
+        while not load.done():
+            samples.append((time.monotonic() - began, *_sample(worker.pid)))
+            await asyncio.sleep(EVERY_SECONDS)
+        await load
     warm = [sample for sample in samples if sample[0] > WARM_UP * seconds]
     times, memory, files = zip(*warm, strict=True)
     return [Figure(f"memory of a worker after warm-up, {counts[0]} executions in {seconds / 60:g} minutes", "MB", memory),

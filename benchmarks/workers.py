@@ -100,11 +100,11 @@ class WorkerProcess:
             await asyncio.sleep(LOOK_SECONDS)
         return False
 
-    async def stop(self) -> None:
-        """End it in order. No error if it has ended."""
+    async def stop(self) -> int:
+        """End it in order, and answer its exit status. No error if it has ended."""
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
-        await self._process.wait()
+        return await self._process.wait()
 
     async def kill(self) -> None:
         """End it as a crash would."""
@@ -167,6 +167,11 @@ class Stage:
         self.sides: list[Side] = []
 
     @property
+    def client(self) -> Client:
+        """Bifrost's client of the server."""
+        return self._client
+
+    @property
     def server_pid(self) -> int:
         """The process id of Temporal's server."""
         process = self._server._process  # noqa: SLF001 - nobody else looks at a server's memory
@@ -180,7 +185,7 @@ class Stage:
                                 self._folder, health=False))
 
     def bifrost(self, name: str = BIFROST, files: Mapping[str, str] | None = None, organizations: Sequence[str] = ("acme",), *,
-                reload: bool = False) -> Side:
+                reload: bool = False, environment: Mapping[str, str] | None = None) -> Side:
         """`bifrost worker`, with the settings that it has by itself and a hash seed, as every deployment gives it one.
 
         Args:
@@ -188,6 +193,7 @@ class Stage:
             files: Its workspace, by path; the chores of `benchmarks.by_hand` where it is not given.
             organizations: The ids of its organizations.
             reload: Whether it follows edits of the workspace.
+            environment: More of its variables.
         """
         folder = self._folder / name
         write(folder / "workspace", files or {"workflows/chores.py": SOURCE})
@@ -196,6 +202,7 @@ class Stage:
             "PYTHONHASHSEED": "0", "TEMPORAL_ADDRESS": self._server.address, "VAULT_ADDR": self._vault.address, "VAULT_TOKEN": self._vault.token,
             "BIFROST_TASK_QUEUE": name, "BIFROST_WORKSPACE": str(folder / "workspace"), "BIFROST_ORGANIZATIONS": str(folder / "organizations.yaml"),
             "BIFROST_REVISIONS": str(folder / "revisions"), "BIFROST_PAYLOADS": str(folder / "payloads"), "BIFROST_LOG_LEVEL": "warning",
+            **(environment or {}),
         }, self._folder, health=True))
 
     def workspace(self, side: Side) -> Path:

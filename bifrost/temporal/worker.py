@@ -11,7 +11,7 @@ from typing import Any
 
 import structlog
 from temporalio.client import Client
-from temporalio.worker import PollerBehaviorAutoscaling, Worker
+from temporalio.worker import PollerBehaviorAutoscaling, PollerBehaviorSimpleMaximum, Worker
 
 from bifrost import metrics
 from bifrost.live import live_pool
@@ -36,7 +36,7 @@ from bifrost.workspace.live import Workspace
 
 _log = structlog.stdlib.get_logger("bifrost.worker")
 
-STICKY_TIMEOUT = timedelta(seconds=1)
+STICKY_TIMEOUT = timedelta(milliseconds=750)
 """How long a workflow task waits for the worker that has the run cached; the SDK's 10 s is what a killed worker costs."""
 GRACEFUL_SHUTDOWN = timedelta(seconds=10)
 """How long calls under way may take to end when a worker is stopped."""
@@ -44,6 +44,9 @@ CALLS_AT_ONCE = 1000
 """How many calls a worker has under way at once. They wait for others most of the time; the SDK's 100 one organization would fill."""
 STEPS_AT_ONCE = 100
 """How many executions take a step at once; the SDK's default."""
+STEP_POLLS = PollerBehaviorSimpleMaximum(20)
+"""How many polls for steps are open. A poll answers only once its step is recorded as started, so under load a few polls leave
+steps waiting for longer than `STICKY_TIMEOUT`, each of which costs a time-out and a replay; the SDK's autoscaling begins with five."""
 RENEWAL = timedelta(minutes=10)
 """How often a worker puts its revision again; much less than `retention.GRACE`, so that no revision that is served is pruned."""
 
@@ -91,7 +94,7 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
                    workflow.fallback(workspace, resets), Turnstile, OptionsRun],
         activities=[*activities.all(), *TurnstileActivities().all(), *ProviderActivities(workspace, organizations, pool).all()],
         unsandboxed_workflow_runner=WatchfulRunner(), max_cached_workflows=max_cached_workflows,
-        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, workflow_task_poller_behavior=PollerBehaviorAutoscaling())
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, workflow_task_poller_behavior=STEP_POLLS)
     try:
         async with worker, calls_with_rates, alongside(_renew(workspace)), alongside(_count_revisions(workspace)), alongside(rates.enforce(client, task_queue)):
             yield worker
