@@ -24,8 +24,9 @@ from temporalio.worker import (
     WorkerTuner,
 )
 
-QUIET: Final = 0.5
-"""After how many seconds without a new task the polls that are still under way count as idle."""
+QUIET: Final = 1.0
+"""After how many seconds without a new task the polls that are still under way count as idle: longer than `worker.STICKY_TIMEOUT`, after
+which steps of the runs that the worker has cached come back to any worker that polls."""
 LONGEST: Final = 3.0
 """For how many seconds, at most, a worker goes on before it is shut down whatever it polls."""
 _LOOK: Final = 0.02

@@ -47,6 +47,8 @@ STEPS_AT_ONCE = 100
 STEP_POLLS = PollerBehaviorSimpleMaximum(20)
 """How many polls for steps are open. A poll answers only once its step is recorded as started, so under load a few polls leave
 steps waiting for longer than `STICKY_TIMEOUT`, each of which costs a time-out and a replay; the SDK's autoscaling begins with five."""
+POLLS_FOR_ANY = 0.1
+"""Which part of them is for steps of runs that no worker has cached: few, because those are what a worker that stops takes from others."""
 RENEWAL = timedelta(minutes=10)
 """How often a worker puts its revision again; much less than `retention.GRACE`, so that no revision that is served is pruned."""
 
@@ -94,7 +96,8 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
                    workflow.fallback(workspace, resets), Turnstile, OptionsRun],
         activities=[*activities.all(), *TurnstileActivities().all(), *ProviderActivities(workspace, organizations, pool).all()],
         unsandboxed_workflow_runner=WatchfulRunner(), max_cached_workflows=max_cached_workflows,
-        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, workflow_task_poller_behavior=STEP_POLLS)
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, workflow_task_poller_behavior=STEP_POLLS,
+        nonsticky_to_sticky_poll_ratio=POLLS_FOR_ANY)
     try:
         async with worker, calls_with_rates, alongside(_renew(workspace)), alongside(_count_revisions(workspace)), alongside(rates.enforce(client, task_queue)):
             yield worker
