@@ -59,6 +59,7 @@ async def _serve(read: Settings, *, reload: bool) -> None:
         health.looks["temporal"] = client.service_client.check_health
         async with serving(client, workspace, organizations, secrets, task_queue=read.task_queue,
                            max_cached_workflows=read.cached_executions, calls_at_once=read.calls_at_once, drain=True):
+            runtime.settle()
             health.serving = True
             _log.info("worker ready", task_queue=read.task_queue, revision=workspace.catalog.revision[:SHORT],
                       workflows=list(workspace.catalog.workflows), integrations=list(workspace.catalog.integrations))

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
+import gc
 import logging
 import socket
+import weakref
 from collections.abc import Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
@@ -137,6 +140,24 @@ def _used(permit: Any) -> SlotMarkUsedContext:
 
 def _done(permit: Any) -> SlotReleaseContext:
     return SlotReleaseContext(slot_info=None, permit=permit)
+
+
+@pytest.mark.parametrize("c_library", [ctypes.CDLL, lambda _: object()])
+def test_a_worker_settles(monkeypatch: pytest.MonkeyPatch, c_library: Any) -> None:
+    """What was thrown away is gone and what is left is not looked at again, whichever C library there is."""
+    class Knot:
+        def __init__(self) -> None:
+            self.itself = self
+
+    monkeypatch.setattr(ctypes, "CDLL", c_library)
+    gone = weakref.ref(Knot())
+    before = gc.get_freeze_count()
+    try:
+        runtime.settle()
+        assert gone() is None
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
 
 
 async def test_slots_are_limited_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
