@@ -18,8 +18,7 @@ SETTLED_SECONDS = 2.0
 
 async def _idle(side: Side) -> tuple[float, float]:
     """Its proportional set size, and what is resident whoever has it too."""
-    worker = await side.launch()
-    await worker.ready()
+    worker = await side.serve()
     await asyncio.sleep(SETTLED_SECONDS)  # nothing tells when a process has done what it does first
     found = pss(worker.pid), resident(worker.pid)
     await worker.stop()
@@ -28,8 +27,7 @@ async def _idle(side: Side) -> tuple[float, float]:
 
 async def _peak(side: Side) -> float:
     """The most that a fresh worker has had while the executions ran."""
-    worker = await side.launch()
-    await worker.ready()
+    worker = await side.serve()
     handles = await asyncio.gather(*(side.start("steps", count=CALLS) for _ in range(EXECUTIONS)))
     await asyncio.gather(*(handle.result() for handle in handles))
     peak = peak_memory(worker.pid)

@@ -55,14 +55,9 @@ async def _round(client: Client, side: Side, serving: list[WorkerProcess], *, re
     if restart:
         for number, old in enumerate(serving):
             assert await old.stop() == 0
-            serving[number] = await _ready(side)
+            serving[number] = await side.serve()
     await asyncio.gather(*map(executions.result, handles))
     return await _slowest(client, handles)
-
-
-async def _ready(side: Side) -> WorkerProcess:
-    await (worker := await side.launch()).ready()
-    return worker
 
 
 async def measure() -> list[Figure]:
@@ -71,7 +66,7 @@ async def measure() -> list[Figure]:
     rolling: list[float] = []
     async with stage() as standing:
         side = standing.bifrost(files={"workflows/sells.py": SOURCE})
-        serving = list(await asyncio.gather(*(_ready(side) for _ in range(WORKERS))))
+        serving = list(await asyncio.gather(*(side.serve() for _ in range(WORKERS))))
         for _ in range(ROUNDS):
             for seconds, restart in ((calm, False), (rolling, True)):
                 seconds.append(statistics.quantiles(await _round(standing.client, side, serving, restart=restart), n=100)[98])

@@ -69,7 +69,7 @@ def _files(count: int, version: str = "") -> dict[str, str]:
 
 async def _standing(*sides: Side) -> None:
     for side in sides:
-        await (await side.launch()).ready()
+        await side.serve()
 
 
 async def _result(side: Side, workflow: str = "steps", org_id: str = "acme") -> Any:

@@ -66,7 +66,7 @@ async def measure() -> list[Figure]:
     seconds = float(os.environ.get("BENCHMARK_SOAK_MINUTES", "20")) * 60
     async with stage() as standing:
         side = standing.bifrost(files={"workflows/mixed.py": MIXED}, environment={"BIFROST_CACHED_EXECUTIONS": "100"})
-        await (worker := await side.launch()).ready()
+        worker = await side.serve()
         began, counts = time.monotonic(), [0]
         load = asyncio.gather(*(_load(side, began + seconds, counts) for _ in range(AT_ONCE)))
         samples = []

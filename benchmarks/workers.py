@@ -144,6 +144,11 @@ class Side:
         self._launched.append(worker := WorkerProcess(process, self._log, port))
         return worker
 
+    async def serve(self) -> WorkerProcess:
+        """Start a worker; returns when it is ready."""
+        await (worker := await self.launch()).ready()
+        return worker
+
     async def start(self, workflow: str, org_id: str = "acme", **params: Any) -> WorkflowHandle[Any, Any]:
         """Start an execution."""
         if self._health:
@@ -156,20 +161,20 @@ class Side:
 
 
 class Stage:
-    """One Temporal server, one Vault, and the sides that stand on them; made by `stage`."""
+    """One Temporal server, one Vault, and the sides that stand on them; made by `stage`.
+
+    Attributes:
+        client: Bifrost's, of the server.
+        sides: Those that were added so far.
+    """
 
     def __init__(self, folder: Path, server: TemporalServer, vault: VaultServer, client: Client, plain: Client) -> None:
         self._folder = folder
         self._server = server
         self._vault = vault
-        self._client = client
+        self.client = client
         self._plain = plain
         self.sides: list[Side] = []
-
-    @property
-    def client(self) -> Client:
-        """Bifrost's client of the server."""
-        return self._client
 
     @property
     def server_pid(self) -> int:
@@ -198,7 +203,7 @@ class Stage:
         folder = self._folder / name
         write(folder / "workspace", files or {"workflows/chores.py": SOURCE})
         write(folder, {"organizations.yaml": "\n".join(["organizations:", *(f"  - id: {one}\n    name: The company {one}" for one in organizations)])})
-        return self._added(Side(name, self._client, [sys.executable, "-m", "bifrost", "worker", *(["--reload"] if reload else [])], {
+        return self._added(Side(name, self.client, [sys.executable, "-m", "bifrost", "worker", *(["--reload"] if reload else [])], {
             "PYTHONHASHSEED": "0", "TEMPORAL_ADDRESS": self._server.address, "VAULT_ADDR": self._vault.address, "VAULT_TOKEN": self._vault.token,
             "BIFROST_TASK_QUEUE": name, "BIFROST_WORKSPACE": str(folder / "workspace"), "BIFROST_ORGANIZATIONS": str(folder / "organizations.yaml"),
             "BIFROST_REVISIONS": str(folder / "revisions"), "BIFROST_PAYLOADS": str(folder / "payloads"), "BIFROST_LOG_LEVEL": "warning",

@@ -213,6 +213,7 @@ async def test_a_worker_keeps_schedules_in_line(house: House) -> None:
     store = Store([])
     said = store.global_schedules()
     store.global_schedules = lambda: said  # type: ignore[method-assign]  # the same object each time, as a store answers
+
     def told() -> list[tuple[int, int, int]]:
         return [(one["create"], one["update"], one["delete"]) for one in logs if one["event"] == "schedules brought in line"]
 

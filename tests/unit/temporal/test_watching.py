@@ -22,7 +22,7 @@ from bifrost.cli.health import Health, answering
 from bifrost.dev.ports import free_port
 from bifrost.errors import ConfigurationError, IntegrationError, ValidationError, WorkflowException
 from bifrost.messages import NotNow
-from bifrost.temporal import runtime, slots
+from bifrost.temporal import runtime, slots, worker
 from bifrost.temporal.operating import measures
 from bifrost.temporal.slots import Slots
 from tests.waiting import until
@@ -180,6 +180,11 @@ async def test_slots_are_limited_and_closed(monkeypatch: pytest.MonkeyPatch) -> 
     assert not draining.done()
     given.release_slot(_done(first))
     await asyncio.wait_for(draining, 5)
+
+
+def test_a_stopped_worker_waits_for_its_own_runs() -> None:
+    """Their steps come back to whoever polls after the sticky time-out; only then may polls without a task count as idle."""
+    assert worker.STICKY_TIMEOUT.total_seconds() < slots.QUIET < slots.LONGEST
 
 
 async def test_draining_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
