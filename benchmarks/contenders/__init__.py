@@ -71,7 +71,8 @@ class Driver:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(asdict(request)).encode() + b"\n")
         try:
-            answer = await asyncio.wait_for(self.line(), ANSWER_SECONDS)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                answer = await self.line()
         except TimeoutError:
             raise RuntimeError(f"No answer within {ANSWER_SECONDS:g} seconds (asked for {request})") from None
         if "error" in answer:
@@ -127,7 +128,8 @@ async def driving(arguments: Sequence[str], folder: Path, environment: Mapping[s
         assert process.stdin is not None
         process.stdin.close()
         try:
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)
+            async with asyncio.timeout(STOP_SECONDS):
+                await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()

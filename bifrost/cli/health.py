@@ -66,8 +66,9 @@ class Health:
 
     async def _look(self, name: str) -> None:
         with contextlib.suppress(Exception):  # whatever is wrong, it does not answer
-            if await asyncio.wait_for(self.looks[name](), self._look_seconds):
-                self._seen[name] = time.monotonic()
+            async with asyncio.timeout(self._look_seconds):
+                if await self.looks[name]():
+                    self._seen[name] = time.monotonic()
 
     def app(self) -> Starlette:
         """The two pages."""

@@ -96,7 +96,8 @@ async def _connected(stopped: asyncio.Event) -> Client | None:
                 raise
             _log.warning("waiting for Temporal", reason=str(error), next_try_seconds=wait)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stopped.wait(), wait)
+            async with asyncio.timeout(wait):
+                await stopped.wait()
         wait = min(wait * 2, _LONGEST_WAIT)
     return None
 

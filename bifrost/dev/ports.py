@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import random
 import socket
 
 from bifrost.errors import ConfigurationError
 
 LOOPBACK = "127.0.0.1"
 """The only address that the embedded servers listen on."""
+
+_RANGE = range(20_000, 30_000)
+# Below what Linux, macOS and Windows give out themselves, for a connection or to a server that asks for any port, and below what
+# Kubernetes takes for its nodes: so between the asking and the taking only another one that asks here can come first.
+_TRIES = 100
 
 
 def _bind(port: int) -> int:
@@ -19,14 +25,17 @@ def _bind(port: int) -> int:
 
 
 def free_port(preferred: int = 0) -> int:
-    """`preferred` if nothing listens there on 127.0.0.1, else a port that the system picks. 0 prefers none.
+    """`preferred` if nothing listens there on 127.0.0.1, else one from 20000 to 29999. 0 prefers none.
 
     The port is free at the time of asking; whoever wants it should take it soon.
     """
-    try:
-        return _bind(preferred)
-    except OSError:
-        return _bind(0)
+    chance = random.SystemRandom()  # processes that were forked from one another share no state of it
+    for port in ([preferred] if preferred else []) + chance.sample(_RANGE, _TRIES):
+        try:
+            return _bind(port)
+        except OSError:
+            continue
+    return _bind(0)  # pragma: no cover - a hundred in a row are taken: let the system find one
 
 
 def require_free(port: int, server: str) -> None:

@@ -104,8 +104,9 @@ class ServerProcess:
                 status = "was not started" if self._process is None else f"ended with status {self._process.returncode}"
                 raise ConfigurationError(f"{self.name} {status}. {self.log_tail()}")
             try:
-                if await asyncio.wait_for(check(), min(remaining, _CHECK_SECONDS)):
-                    return
+                async with asyncio.timeout(min(remaining, _CHECK_SECONDS)):
+                    if await check():
+                        return
             except Exception as error:  # noqa: BLE001 - whatever a server that is starting makes its clients raise
                 answer = f"{type(error).__name__} {error}".strip()
             await asyncio.sleep(_POLL_SECONDS)
@@ -128,7 +129,8 @@ class ServerProcess:
         if self._process is None:
             return
         try:
-            await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+            async with asyncio.timeout(STOP_SECONDS):
+                await self._process.wait()
         except builtins.TimeoutError:
             await self.kill()
 

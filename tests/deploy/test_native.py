@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import yaml
 
@@ -127,9 +128,15 @@ class OpenBao:
         server = ServerProcess("openbao", command, directory=self.folder, environment={**os.environ, **self._environment})
         await server.start()
         try:
+            await server.wait_ready(self._answers)
             yield
         finally:
             await server.stop()
+
+    async def _answers(self) -> bool:
+        """Whether it can be asked at all: https://openbao.org/api-docs/system/health/."""
+        async with httpx.AsyncClient() as client:
+            return (await client.get(f"{self.address}/v1/sys/health")).status_code in {200, 501, 503}
 
     async def run(self, *command: str, check: bool = True, **more: str) -> str:
         """The output of a command with OpenBao's program on the path."""

@@ -13,7 +13,7 @@ from bifrost.errors import ConfigurationError
 def test_a_free_port_that_is_preferred_is_answered() -> None:
     """Whoever asks for a port gets that one if he can."""
     port = free_port()
-    assert port > 1023
+    assert port in range(20_000, 30_000)  # nobody who asks the system for any port is given one of these
     assert free_port(port) == port
     require_free(port, "a server")
 

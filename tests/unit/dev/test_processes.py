@@ -203,6 +203,25 @@ async def test_a_check_that_hangs_is_asked_again(tmp_path: Path, monkeypatch: py
     await server.stop()
 
 
+async def test_a_wait_that_is_cancelled_just_as_the_server_answers_is_cancelled(tmp_path: Path) -> None:
+    """The answer does not swallow the cancellation: whoever waits for the end of the wait would wait for ever."""
+    server = await _server(tmp_path, SLEEP).start()
+
+    async def answers() -> bool:
+        waiting.cancel()
+        return True
+
+    async def wait() -> None:
+        await server.wait_ready(answers)
+        await asyncio.Event().wait()
+
+    waiting = asyncio.create_task(wait())
+    done, _ = await asyncio.wait({waiting}, timeout=10)
+    await server.stop()
+    assert done == {waiting}
+    assert waiting.cancelled()
+
+
 async def test_the_environment_is_the_one_that_is_given(tmp_path: Path) -> None:
     """A server sees the environment that it is started with and nothing else."""
     server = ServerProcess("served", [sys.executable, "-c", "import os, time; print(sorted(os.environ), flush=True); time.sleep(600)"],
