@@ -94,7 +94,7 @@ class LiveContext(OrganizationContext):
     def log(self, level: str, message: str, data: Mapping[str, Any] | None = None) -> None:
         level = _LEVELS.get(str(level).lower(), "info")
         enabled = getattr(_log, "isEnabledFor", None)  # a structlog that nobody has configured writes everything
-        if enabled and not enabled(logging.getLevelNamesMapping()[level.upper()]):  # every HTTP request comes here
+        if enabled and not enabled(getattr(logging, level.upper())):  # every HTTP request comes here
             return
         call = current_call.get()
         facts: dict[str, Any] = {"execution_id": call.execution_id, "org_id": self._org_id, "workflow": call.workflow,

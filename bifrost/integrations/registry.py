@@ -229,12 +229,25 @@ def check_arguments(function: Callable[..., Any], integration: str, method: str,
     Raises:
         ValidationError: they do not fit; shows the signature.
     """
-    signature = inspect.signature(function)
+    bound_to = [function.__self__] if inspect.ismethod(function) else []
     try:
-        signature.bind(*args, **kwargs)
+        _signature(getattr(function, "__func__", function)).bind(*bound_to, *args, **kwargs)
     except TypeError as error:
-        raise ValidationError(f"{integration}.{method}: {error}; it is called as {method}{signature}",
+        raise ValidationError(f"{integration}.{method}: {error}; it is called as {method}{inspect.signature(function)}",
                               integration=integration, method=method) from error
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """A function's signature, looked at once: a run and its activity need it in every call, and looking takes half of all they add to one."""
+    signature = _SIGNATURES.get(function) if inspect.isfunction(function) else None
+    if signature is None:
+        signature = inspect.signature(function)
+        if inspect.isfunction(function):  # other callables may not be referred to weakly
+            _SIGNATURES[function] = signature
+    return signature
+
+
+_SIGNATURES: WeakKeyDictionary[Callable[..., Any], inspect.Signature] = WeakKeyDictionary()
 
 
 def bind(cls: type[BaseIntegration] | None, method: str, args: Sequence[Any],
@@ -254,7 +267,7 @@ def _positional_names(cls: type[BaseIntegration] | None, method: str) -> list[st
     """The names of the leading arguments that may be given by position or by name, without `self`."""
     function = inspect.getattr_static(cls, method, None) if cls else None
     try:
-        listed = list(inspect.signature(getattr(function, "__func__", function)).parameters.values())  # type: ignore[arg-type]
+        listed = list(_signature(getattr(function, "__func__", function)).parameters.values())  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return []
     if not isinstance(function, staticmethod):

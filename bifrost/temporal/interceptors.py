@@ -118,26 +118,22 @@ class _ActivityInbound(ActivityInboundInterceptor):
         payload = input.headers.get(CONTEXT_HEADER)
         if payload is None:
             return await super().execute_activity(input)
-        context, info = _read(payload.data), activity.info()
-        token = current_call.set(Call(
-            execution_id=context.execution_id, caller=Caller(**context.caller.model_dump()), workflow=context.workflow,
-            idempotency_key=idempotency_key(context, info.activity_id), activity=info.activity_type, attempt=info.attempt + context.attempts_before,
-            scheduled_at=context.scheduled_at))
-        carried_token = carried_context.set(context)
+        (context, caller), info = _read(payload.data), activity.info()
+        # All of this for good: each attempt has a task of its own, in which its answer is encoded when all else is done.
+        current_call.set(Call(
+            execution_id=context.execution_id, caller=caller, workflow=context.workflow, idempotency_key=idempotency_key(context, info.activity_id),
+            activity=info.activity_type, attempt=info.attempt + context.attempts_before, scheduled_at=context.scheduled_at))
+        carried_context.set(context)
         if info.activity_type != BEGIN:  # which finds out whether there is such an organization
-            owner.set(context.org_id)  # for good: what is answered is encoded when all of this is done, in the same task
-        try:
-            return await super().execute_activity(input)
-        finally:
-            carried_context.reset(carried_token)
-            current_call.reset(token)
+            owner.set(context.org_id)
+        return await super().execute_activity(input)
 
 
 @functools.lru_cache(maxsize=1024)
-def _read(header: bytes) -> CallContext:
-    """A header, which is the same in most calls of a run."""
+def _read(header: bytes) -> tuple[CallContext, Caller]:
+    """A header, which is the same in most calls of a run, and who it says started that."""
     context: CallContext = CONVERTER.from_payload(Payload(metadata={"encoding": b"json/plain"}, data=header), CallContext)
-    return context
+    return context, Caller(**context.caller.model_dump())
 
 
 class ContextInterceptor(Interceptor):

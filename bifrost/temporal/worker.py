@@ -99,7 +99,8 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, workflow_task_poller_behavior=STEP_POLLS,
         nonsticky_to_sticky_poll_ratio=POLLS_FOR_ANY)
     try:
-        async with worker, calls_with_rates, alongside(_renew(workspace)), alongside(_count_revisions(workspace)), alongside(rates.enforce(client, task_queue)):
+        await rates.enforce(client, task_queue)  # before the first call is taken, which would be one without a rate
+        async with worker, calls_with_rates, alongside(_renew(workspace)), alongside(_count_revisions(workspace)):
             yield worker
             if drain:
                 await asyncio.gather(steps.drained(), calls.drained(idle=False), rated_calls.drained(idle=False))

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
-from structlog.contextvars import bind_contextvars, bound_contextvars
+from structlog.contextvars import bind_contextvars
 from temporalio import activity, workflow
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -40,8 +40,8 @@ class _Activity(ActivityInboundInterceptor):
         info, context = activity.info(), carried_context.get()
         ids = {"execution_id": info.workflow_id, "workflow": info.workflow_type, "activity": info.activity_type, "call_id": info.activity_id,
                "attempt": current_call.get().attempt if context else info.attempt, "org_id": context.org_id if context else None}
-        with bound_contextvars(**{name: value for name, value in ids.items() if value is not None}):
-            return await super().execute_activity(input)
+        bind_contextvars(**{name: value for name, value in ids.items() if value is not None})  # for good: its task is its own
+        return await super().execute_activity(input)
 
 
 class _Workflow(WorkflowInboundInterceptor):

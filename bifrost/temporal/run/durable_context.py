@@ -103,7 +103,9 @@ class DurableContext(OrganizationContext):
             WorkflowException: what the call raised, of the same class with the same fields.
         """
         cls = self._classes().get(integration)
-        operation = replace(Operation.of(cls, method), short=f"{integration}.{method}" in self._short)  # as recorded at the start
+        operation, short = Operation.of(cls, method), f"{integration}.{method}" in self._short  # as recorded at the start
+        if operation.short != short:
+            operation = replace(operation, short=short)
         if self._retry_policy:
             operation = replace(operation, retry=RetryRules.of(self._retry_policy))
         place = f"{self.org_id or messages.GLOBAL_SCOPE}/{integration}"
