@@ -11,8 +11,8 @@ LOOPBACK = "127.0.0.1"
 """The only address that the embedded servers listen on."""
 
 _RANGE = range(20_000, 30_000)
-# Below what Linux, macOS and Windows give out themselves, for a connection or to a server that asks for any port, and below what
-# Kubernetes takes for its nodes: so between the asking and the taking only another one that asks here can come first.
+"""Below what Linux, macOS and Windows give out themselves, for a connection or to a server that asks for any port, and below what
+Kubernetes takes for its nodes: so between the asking and the taking only another one that asks here can come first."""
 _TRIES = 100
 
 

@@ -229,22 +229,21 @@ def check_arguments(function: Callable[..., Any], integration: str, method: str,
     Raises:
         ValidationError: they do not fit; shows the signature.
     """
-    bound_to = [function.__self__] if inspect.ismethod(function) else []
+    plain, bound_to = (function.__func__, [function.__self__]) if inspect.ismethod(function) else (function, [])
     try:
-        _signature(getattr(function, "__func__", function)).bind(*bound_to, *args, **kwargs)
+        _signature(plain).bind(*bound_to, *args, **kwargs)
     except TypeError as error:
         raise ValidationError(f"{integration}.{method}: {error}; it is called as {method}{inspect.signature(function)}",
                               integration=integration, method=method) from error
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    """A function's signature, looked at once: a run and its activity need it in every call, and looking takes half of all they add to one."""
-    signature = _SIGNATURES.get(function) if inspect.isfunction(function) else None
-    if signature is None:
-        signature = inspect.signature(function)
-        if inspect.isfunction(function):  # other callables may not be referred to weakly
-            _SIGNATURES[function] = signature
-    return signature
+    """A function's signature, looked at once: a run and its activity need it in every call, and looking is a fifth of what they add to one."""
+    if not inspect.isfunction(function):
+        return inspect.signature(function)  # not all of those may be referred to weakly
+    if function not in _SIGNATURES:
+        _SIGNATURES[function] = inspect.signature(function)
+    return _SIGNATURES[function]
 
 
 _SIGNATURES: WeakKeyDictionary[Callable[..., Any], inspect.Signature] = WeakKeyDictionary()

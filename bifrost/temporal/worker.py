@@ -79,6 +79,7 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
     measures.begin(workspace.catalog.integrations, workspace.catalog.workflows)
     await ensure_search_attributes(client)
     await require_key(client.data_converter)
+    await rates.enforce(client, task_queue)  # before the first call is taken, which would be one without a rate
     pool = live_pool(lambda: workspace.catalog.integrations, organizations, secrets)
     activities = Activities(workspace, organizations, secrets, pool)
     resets = FetchedResets(client)
@@ -99,7 +100,6 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, workflow_task_poller_behavior=STEP_POLLS,
         nonsticky_to_sticky_poll_ratio=POLLS_FOR_ANY)
     try:
-        await rates.enforce(client, task_queue)  # before the first call is taken, which would be one without a rate
         async with worker, calls_with_rates, alongside(_renew(workspace)), alongside(_count_revisions(workspace)):
             yield worker
             if drain:

@@ -302,8 +302,5 @@ class _ActivityInbound(ActivityInboundInterceptor):
         if verdict.key_run_id is None:
             return await super().execute_activity(input)
         own = context.model_copy(update={"origin_run_id": verdict.key_run_id})
-        token = current_call.set(replace(current_call.get(), idempotency_key=idempotency_key(own, info.activity_id)))
-        try:
-            return await super().execute_activity(input)
-        finally:
-            current_call.reset(token)
+        current_call.set(replace(current_call.get(), idempotency_key=idempotency_key(own, info.activity_id)))  # for good: see `interceptors`
+        return await super().execute_activity(input)

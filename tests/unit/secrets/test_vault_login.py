@@ -141,8 +141,8 @@ async def test_a_token_is_renewed_after_two_thirds_of_its_lease(vault_settings: 
     await store.read("acme", name)
     before = _lease(store)
     assert before.renewable
-    assert before.ends_at - before.renew_at == pytest.approx(20, abs=0.1)
-    assert 0 < before.ends_at - time.monotonic() <= 60
+    assert 38 < before.renew_at - time.monotonic() < 41
+    assert 58 < before.ends_at - time.monotonic() < 61
     renewing, released, renewed = threading.Event(), threading.Event(), VaultConnection._renewed
 
     def slowly(session: Any) -> Any:
