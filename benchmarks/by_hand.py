@@ -12,6 +12,7 @@ from datetime import timedelta
 
 from temporalio import activity, workflow
 from temporalio.client import Client
+from temporalio.service import GrpcCompression
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
 READY = "ready"
@@ -130,7 +131,7 @@ class Computes:
 
 
 async def _main(address: str, task_queue: str) -> None:
-    client = await Client.connect(address)
+    client = await Client.connect(address, grpc_compression=GrpcCompression.NONE)
     async with Worker(client, task_queue=task_queue, workflows=[Steps, Holds, Sleeps, Computes], activities=[step, hold, checkpoint],
                       workflow_runner=UnsandboxedWorkflowRunner(), max_concurrent_activities=1000,
                       workflow_task_poller_behavior=PollerBehaviorAutoscaling(), activity_task_poller_behavior=PollerBehaviorAutoscaling()):

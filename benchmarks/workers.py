@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client, WorkflowHandle
+from temporalio.service import GrpcCompression
 
 from benchmarks.by_hand import READY, SOURCE
 from bifrost.dev.ports import free_port
@@ -240,7 +241,7 @@ async def stage() -> AsyncIterator[Stage]:
         async with (TemporalServer(folder, db_path=folder / "temporal.db", port=free_port()) as server,
                     VaultServer(folder / "vault", port=free_port()) as vault):
             standing = Stage(folder, server, vault, await executions.connect_to(server.address, server.namespace),
-                             await Client.connect(server.address))
+                             await Client.connect(server.address, grpc_compression=GrpcCompression.NONE))
             try:
                 yield standing
             finally:

@@ -137,15 +137,15 @@ def workflow(name: str, description: str = "", category: str = "General", tags: 
         raise _refuse(name, f"@workflow needs a name: write @workflow(name=\"{getattr(name, '__name__', 'name')}\")")
 
     def decorate(function: F) -> F:
-        _check_workflow(function, name, execution_mode, timeout_seconds, schedule, retry_policy or {})
+        signature = _check_workflow(function, name, execution_mode, timeout_seconds, schedule, retry_policy or {})
         if isinstance(tags, str):
             raise _refuse(function, f"tags of workflow '{name}' are one text: write tags=[{tags!r}]")
         metadata = WorkflowMetadata(
             name=name, description=description or _first_line(function), function=function,
             source=location_of(function), category=category, tags=tuple(tags or ()), execution_mode=execution_mode,
             timeout_seconds=timeout_seconds, retry_policy=dict(retry_policy or {}), schedule=schedule,
-            requires_org=requires_org, expose_in_forms=expose_in_forms, requires_approval=requires_approval, parameters=_described(function, name))
-        return _checked(function, metadata.parameters, WORKFLOW_ATTRIBUTE, metadata)
+            requires_org=requires_org, expose_in_forms=expose_in_forms, requires_approval=requires_approval, parameters=_described(function, signature, name))
+        return _checked(function, signature, metadata.parameters, WORKFLOW_ATTRIBUTE, metadata)
     return decorate
 
 
@@ -175,13 +175,13 @@ def data_provider(name: str, description: str = "", category: str = "General", c
         raise _refuse(name, f"@data_provider needs a name: write @data_provider(name=\"{getattr(name, '__name__', 'name')}\")")
 
     def decorate(function: F) -> F:
-        _check_provider(function, name, retry_policy or {}, cache_ttl_seconds=cache_ttl_seconds, stale_seconds=stale_seconds,
-                        timeout_seconds=timeout_seconds)
+        signature = _check_provider(function, name, retry_policy or {}, cache_ttl_seconds=cache_ttl_seconds,
+                                    stale_seconds=stale_seconds, timeout_seconds=timeout_seconds)
         metadata = DataProviderMetadata(
             name=name, description=description or _first_line(function), function=function,
             source=location_of(function), category=category, cache_ttl_seconds=cache_ttl_seconds, stale_seconds=stale_seconds,
-            timeout_seconds=timeout_seconds, retry_policy=dict(retry_policy or {}), parameters=_described(function, name))
-        return _checked(function, metadata.parameters, DATA_PROVIDER_ATTRIBUTE, metadata)
+            timeout_seconds=timeout_seconds, retry_policy=dict(retry_policy or {}), parameters=_described(function, signature, name))
+        return _checked(function, signature, metadata.parameters, DATA_PROVIDER_ATTRIBUTE, metadata)
     return decorate
 
 
@@ -210,14 +210,14 @@ def activity(name: Any = None, description: str = "", timeout_seconds: float = 6
     """
     def decorate(function: F) -> F:
         chosen = name if isinstance(name, str) else getattr(function, "__name__", "")
-        _check_activity(function, chosen, timeout_seconds, retry_policy or {})
-        return _performed(function, ActivityMetadata(
+        signature = _check_activity(function, chosen, timeout_seconds, retry_policy or {})
+        return _performed(function, signature, ActivityMetadata(
             name=chosen, description=description or _first_line(function), function=function, source=location_of(function),
             timeout_seconds=timeout_seconds, retry_policy=dict(retry_policy or {})))
     return decorate(name) if callable(name) else decorate
 
 
-def _check_activity(function: Callable[..., Any], name: str, timeout_seconds: float, retry_policy: Mapping[str, Any]) -> None:
+def _check_activity(function: Callable[..., Any], name: str, timeout_seconds: float, retry_policy: Mapping[str, Any]) -> inspect.Signature:
     _check_name(function, "activity", name)
     if name in messages.ENGINE_ACTIVITIES:
         raise _refuse(function, f"The activity name '{name}' is Bifrost's own; choose another")
@@ -227,15 +227,14 @@ def _check_activity(function: Callable[..., Any], name: str, timeout_seconds: fl
         raise _refuse(function, f"The activity '{name}' yields, and a result travels whole: return a list")
     if "." in function.__qualname__.rpartition("<locals>.")[2]:
         raise _refuse(function, f"The activity '{name}' is a method; make it a function at the top of its file")
-    _check_arguments(function, "activity", name)
+    _check_arguments(function, signature := inspect.signature(function), "activity", name)
     if isinstance(timeout_seconds, bool) or not isinstance(timeout_seconds, int | float) or timeout_seconds <= 0:
         raise _refuse(function, f"timeout_seconds of activity '{name}' must be a number above 0: {timeout_seconds!r}")
     _check_retries(function, "Activity", name, retry_policy)
+    return signature
 
 
-def _performed(function: F, metadata: ActivityMetadata) -> F:
-    signature = inspect.signature(function)
-
+def _performed(function: F, signature: inspect.Signature, metadata: ActivityMetadata) -> F:
     @functools.wraps(function)
     async def call(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)  # a call of the wrong shape gets Python's own TypeError
@@ -256,13 +255,13 @@ def _first_line(function: Callable[..., Any]) -> str:
     return (inspect.getdoc(function) or "").partition("\n")[0]
 
 
-def _check_provider(function: Callable[..., Any], name: str, retry_policy: Mapping[str, Any], **seconds: float) -> None:
+def _check_provider(function: Callable[..., Any], name: str, retry_policy: Mapping[str, Any], **seconds: float) -> inspect.Signature:
     _check_name(function, "data provider", name)
     if not inspect.isroutine(function):
         raise _refuse(function, f"The data provider '{name}' is no function: {function!r}")
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         raise _refuse(function, f"The data provider '{name}' yields, and its options travel whole: return a list")
-    _check_context(function, "data provider", name)
+    signature = _check_context(function, "data provider", name)
     for key, value in seconds.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _LONGEST:
             raise _refuse(function, f"{key} of data provider '{name}' must be a number of at most {_LONGEST:,}: {value!r}")
@@ -271,21 +270,24 @@ def _check_provider(function: Callable[..., Any], name: str, retry_policy: Mappi
     if not seconds["timeout_seconds"]:
         raise _refuse(function, f"timeout_seconds of data provider '{name}' must be above 0")
     _check_retries(function, "Data provider", name, retry_policy)
+    return signature
 
 
-def _check_function(function: Callable[..., Any], kind: str, name: str) -> None:
+def _check_function(function: Callable[..., Any], kind: str, name: str) -> inspect.Signature:
     written = getattr(function, "__name__", name)
     _check_name(function, kind, name)
     if not inspect.iscoroutinefunction(function):
         raise _refuse(function, f"The {kind} '{name}' must be an async function: write `async def {written}`")
-    _check_context(function, kind, name)
+    return _check_context(function, kind, name)
 
 
-def _check_context(function: Callable[..., Any], kind: str, name: str) -> None:
-    arguments = list(inspect.signature(function).parameters.values())
+def _check_context(function: Callable[..., Any], kind: str, name: str) -> inspect.Signature:
+    signature = inspect.signature(function)  # once: a run decorates its own functions anew
+    arguments = list(signature.parameters.values())
     if not arguments or arguments[0].kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD):
         raise _refuse(function, f"The {kind} '{name}' takes no context: make `context` its first argument")
-    _check_arguments(function, kind, name)
+    _check_arguments(function, signature, kind, name)
+    return signature
 
 
 def _is_decorated(function: Callable[..., Any]) -> bool:
@@ -299,9 +301,8 @@ def _check_name(function: Callable[..., Any], kind: str, name: str) -> None:
         raise _refuse(function, f"Invalid {kind} name {name!r}: use letters, digits and underscores, no digit first")
 
 
-def _check_arguments(function: Callable[..., Any], kind: str, name: str) -> None:
-    if any(argument.kind in (argument.POSITIONAL_ONLY, argument.VAR_POSITIONAL)
-           for argument in inspect.signature(function).parameters.values()):
+def _check_arguments(function: Callable[..., Any], signature: inspect.Signature, kind: str, name: str) -> None:
+    if any(argument.kind in (argument.POSITIONAL_ONLY, argument.VAR_POSITIONAL) for argument in signature.parameters.values()):
         raise _refuse(function, f"The {kind} '{name}' has arguments without a name (`/` or `*args`): "
                                 "parameters are passed by name")
 
@@ -314,8 +315,8 @@ def _check_retries(function: Callable[..., Any], kind: str, name: str, retry_pol
 
 
 def _check_workflow(function: Callable[..., Any], name: str, execution_mode: str, timeout_seconds: float,
-                    schedule: str | Schedule | None, retry_policy: Mapping[str, Any]) -> None:
-    _check_function(function, "workflow", name)
+                    schedule: str | Schedule | None, retry_policy: Mapping[str, Any]) -> inspect.Signature:
+    signature = _check_function(function, "workflow", name)
     if execution_mode not in _MODES:
         raise _refuse(function, f"Invalid execution_mode {execution_mode!r} of workflow '{name}'. "
                                 f"Must be one of: {', '.join(_MODES)}")
@@ -328,6 +329,7 @@ def _check_workflow(function: Callable[..., Any], name: str, execution_mode: str
     if schedule and (fault := _schedule_fault(schedule)):
         raise _refuse(function, f"The schedule of workflow '{name}' {fault}")
     _check_retries(function, "Workflow", name, retry_policy)
+    return signature
 
 
 def _schedule_fault(schedule: str | Schedule) -> str | None:
@@ -345,8 +347,7 @@ def _schedule_fault(schedule: str | Schedule) -> str | None:
     return None
 
 
-def _described(function: Callable[..., Any], name: str) -> tuple[ParameterMetadata, ...]:
-    signature = inspect.signature(function)
+def _described(function: Callable[..., Any], signature: inspect.Signature, name: str) -> tuple[ParameterMetadata, ...]:
     declared: list[Declared] = function.__dict__.pop(_PENDING_ATTRIBUTE, [])
     takes_any = any(argument.kind is argument.VAR_KEYWORD for argument in signature.parameters.values())
     for parameter in (one.parameter for one in declared):
@@ -370,8 +371,7 @@ def _fitting(function: Callable[..., Any], parameter: ParameterMetadata) -> Para
         raise _refuse(function, f"Parameter '{parameter.name}' of {_name_of(function)}: {error}") from None
 
 
-def _checked(function: F, described: tuple[ParameterMetadata, ...], attribute: str, metadata: Any) -> F:
-    signature = inspect.signature(function)
+def _checked(function: F, signature: inspect.Signature, described: tuple[ParameterMetadata, ...], attribute: str, metadata: Any) -> F:
     names = list(signature.parameters)
 
     @functools.wraps(function)

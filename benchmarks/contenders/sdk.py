@@ -27,7 +27,7 @@ class Stock:
         """See `Contender`."""
         async with (stock_server(folder) as address,
                     worker(folder, str(PROGRAMS / "sdk_worker.py"), "stock", address, self.name),
-                    driver("sdk_driver.py", folder, address, self.name) as answering):
+                    driver("sdk_driver.py", folder, "stock", address, self.name) as answering):
             yield answering
 
 
@@ -51,5 +51,5 @@ class Tuned:
         """See `Contender`."""
         async with (tuned_server(folder, self.address) as address,
                     worker(folder, str(PROGRAMS / "sdk_worker.py"), "tuned", address, self.name),
-                    driver("sdk_driver.py", folder, address, self.name) as answering):
+                    driver("sdk_driver.py", folder, "tuned", address, self.name) as answering):
             yield answering

@@ -1,17 +1,25 @@
-"""The slots of a worker's tasks, which can be closed: so that a worker that is stopped has nothing left that would be lost.
+"""What a worker takes up at once, and how it ends without losing any of it.
 
 When the SDK shuts a worker down, a task that Temporal hands to it in the same moment is lost, and repeated only after its whole
-time-out: ten seconds for a step of an execution. So a worker that is to stop first polls no more. A poll that is under way
-cannot be called back; it ends with the next task, which is done in order, or stays without one, where nothing happens anyway.
+time-out: ten seconds for a step of an execution. A poll that is under way cannot be called back; it ends with the next task. So
+a worker that is to stop first polls no more, and still does what its last polls bring.
 
-The SDK asks Python for each slot, which costs half a millisecond a step. A server that ends the polls itself
-(`frontend.enableCancelWorkerPollsOnShutdown`, 1.32) does not replace it: it lost some steps of executions that a worker had cached.
+- **Calls**: the SDK's native part waits for the last polls itself, for as long as an environment variable says, until servers end
+  polls (crates/sdk-core/src/pollers/poll_buffer.rs in https://github.com/temporalio/sdk-rust). For steps that does not do: once no
+  execution is in its cache, it takes no more steps, and what the polls still bring is lost. Servers that end the polls themselves
+  (`frontend.enableCancelWorkerPollsOnShutdown`, 1.32) lost some for the same reason.
+- **Steps** therefore get their slots from Python, which can give out none. The SDK asks for each, which costs a third of a
+  millisecond a step.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 import time
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Final
 
 from temporalio.worker import (
@@ -30,6 +38,9 @@ which steps of the runs that the worker has cached come back to any worker that 
 LONGEST: Final = 3.0
 """For how many seconds, at most, a worker goes on before it is shut down whatever it polls."""
 _LOOK: Final = 0.02
+LAST_CALLS: Final = timedelta(milliseconds=500)
+"""How long a worker that stops waits for the last polls for calls: under load each brings one at once."""
+_VARIABLE: Final = "TEMPORAL_POLL_SHUTDOWN_INTERRUPT_WAIT_MS"
 _OTHERS: Final = FixedSizeSlotSupplier(1000)
 
 
@@ -79,17 +90,30 @@ class Slots(CustomSlotSupplier):
     def _is_room(self) -> bool:
         return not self._closed and len(self._polling) + len(self._working) < self._limit
 
-    async def drained(self, *, idle: bool = True) -> None:
-        """Close, and return when no poll is under way that could still bring something and, if `idle`, nothing is worked on."""
+    async def drained(self) -> None:
+        """Close, and return when nothing is worked on, and no poll is under way that could still bring something."""
         self._closed = True
         self._last = began = time.monotonic()
         while (now := time.monotonic()) - began < LONGEST:
-            if not (idle and self._working) and (not self._polling or now - self._last >= QUIET):
+            if not self._working and (not self._polling or now - self._last >= QUIET):
                 return
             await asyncio.sleep(_LOOK)
 
 
-def tuner(steps: Slots, calls: Slots) -> WorkerTuner:
+def tuner(steps: Slots, calls_at_once: int) -> WorkerTuner:
     """What a worker takes its slots from: for steps of executions, and for calls."""
-    return WorkerTuner.create_composite(
-        workflow_supplier=steps, activity_supplier=calls, local_activity_supplier=_OTHERS, nexus_supplier=_OTHERS)
+    return WorkerTuner.create_composite(workflow_supplier=steps, activity_supplier=FixedSizeSlotSupplier(calls_at_once),
+                                        local_activity_supplier=_OTHERS, nexus_supplier=_OTHERS)
+
+
+@contextlib.contextmanager
+def waiting_for_last_calls() -> Iterator[None]:
+    """Inside, workers start to serve that wait for their last calls when they are shut down; or as the environment already says."""
+    if _VARIABLE in os.environ:
+        yield
+        return
+    os.environ[_VARIABLE] = f"{LAST_CALLS / timedelta(milliseconds=1):.0f}"
+    try:
+        yield
+    finally:
+        del os.environ[_VARIABLE]

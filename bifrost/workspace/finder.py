@@ -79,6 +79,10 @@ class _Loader(importlib.abc.InspectLoader):
         exec(self.get_code(module.__name__), vars(module))  # noqa: S102 - this is the workspace's code
 
 
+_found: dict[str, None] = {}
+"""The name of every module that was found, in the order in which they were: few, where `sys.modules` has a thousand."""
+
+
 class WorkspaceFinder(importlib.abc.MetaPathFinder):
     """Finds `workspace` and everything below it in one folder."""
 
@@ -92,6 +96,7 @@ class WorkspaceFinder(importlib.abc.MetaPathFinder):
         found = source_path(self.root, fullname)
         if found is None:
             return None
+        _found[fullname] = None
         if not found.is_dir():
             return importlib.util.spec_from_file_location(fullname, found, loader=_Loader(found))
         init = found / "__init__.py"
@@ -120,6 +125,14 @@ def uninstall() -> None:
 
 def forget() -> dict[str, ModuleType]:
     """Drop every imported workspace module, so that the next import reads the files again; answers what was dropped."""
-    with guard.LIVE_MODULES:
-        names = [name for name in list(sys.modules) if name.startswith(PACKAGE) and name.partition(".")[0] == PACKAGE]
-        return {name: sys.modules.pop(name) for name in names}
+    return _dropped(lambda: [name for name in list(sys.modules) if name.startswith(PACKAGE) and name.partition(".")[0] == PACKAGE])
+
+
+def set_aside() -> dict[str, ModuleType]:
+    """Drop what a finder of this process has found, for a moment: a run does so before its own modules take their names."""
+    return _dropped(lambda: list(_found))
+
+
+def _dropped(names: Callable[[], list[str]]) -> dict[str, ModuleType]:
+    with guard.LIVE_MODULES:  # a run may have its own there
+        return {name: sys.modules.pop(name) for name in names() if name in sys.modules}

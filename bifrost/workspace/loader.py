@@ -93,6 +93,7 @@ class RevisionModules:
         self._under_way: set[str] = set()
         self._unresolved: list[ModuleType] = []
         self._displaced: dict[str, ModuleType] | None = None
+        self._shown: set[str] = set()
         self._builtins = {**self._base_builtins(), "__import__": self._import}
 
     def _base_builtins(self) -> Mapping[str, Any]:
@@ -148,14 +149,17 @@ class RevisionModules:
         with guard.LIVE_MODULES:
             if self._displaced is not None:
                 sys.modules[name] = module
+                self._shown.add(name)
                 yield
                 return
-            self._displaced = finder.forget()
+            self._displaced = finder.set_aside()
             sys.modules.update(self._modules)
+            self._shown = set(self._modules)
             try:
                 yield
             finally:
-                finder.forget()
+                for shown in self._shown:
+                    sys.modules.pop(shown, None)
                 sys.modules.update(self._displaced)
                 self._displaced = None
 

@@ -113,11 +113,11 @@ class House:
         file.write_text(textwrap.dedent(source))
 
     @contextlib.asynccontextmanager
-    async def serving(self, cached: int | None = None) -> AsyncIterator[Workspace]:
+    async def serving(self, cached: int | None = None, *, drain: bool = False) -> AsyncIterator[Workspace]:
         """A worker for the workspace as it is now."""
         self.workspace = Workspace(self.root, self.revisions)
         async with worker.serving(self.client, self.workspace, self.organizations, self.secrets,
-                                  task_queue=self.task_queue,
+                                  task_queue=self.task_queue, drain=drain,
                                   max_cached_workflows=self.cached if cached is None else cached):
             yield self.workspace
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import socket
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,8 @@ from temporalio.client import Client
 from bifrost.dev.simulators.control import SimulatorControl
 from bifrost.dev.temporal_server import TemporalServer
 from bifrost.temporal import client as executions
+from bifrost.temporal import slots
+from tests.temporal.conftest import House
 from tests.temporal.workers import Workers
 from tests.waiting import until
 
@@ -73,3 +78,41 @@ async def test_a_rolling_restart_loses_and_repeats_nothing(
     for control, path in ((graph, "/v1.0/users"), (user_api, "/users")):
         requests = await control.journal("POST", path, exact=True)
         assert len({one.headers["idempotency-key"] for one in requests}) == len(requests) == COUNT
+
+
+@pytest.mark.parametrize("cached", [1000])
+async def test_a_worker_that_stops_makes_the_last_calls(
+        house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """A call that Temporal hands to a poll after the worker was shut down is made; other workers of the process are made as ever."""
+    monkeypatch.setattr(slots, "LAST_CALLS", timedelta(seconds=4))  # so that a slow machine, too, asks within it
+    house.write("integrations/bell.py", """
+        from bifrost import BaseIntegration, register_integration
+
+        class Bell(BaseIntegration):
+            integration_name = "bell"
+            async def authenticate(self): ...
+            async def ring(self): return "rung"
+
+        register_integration("bell", Bell)
+    """)
+    ring = {"activity": "bell.ring", "task_queue": house.task_queue, "start_to_close_timeout": timedelta(seconds=20)}
+    polled, stop = asyncio.Event(), asyncio.Event()
+
+    async def serve() -> None:
+        async with house.serving(drain=True):
+            assert await house.client.execute_activity(id=f"{house.task_queue}-first", **ring) == "rung"
+            polled.set()
+            await stop.wait()
+
+    async def shut_down() -> bool:
+        return sum("Beginning worker shutdown" in record.message for record in caplog.records) == 2  # that of calls with rates, too
+
+    with caplog.at_level(logging.INFO, "temporalio"):
+        serving = asyncio.create_task(serve())
+        await asyncio.wait_for(polled.wait(), 30)
+        stop.set()
+        await until(shut_down)
+        assert await asyncio.wait_for(house.client.execute_activity(id=f"{house.task_queue}-last", **ring), 20) == "rung"
+        assert not serving.done()
+        await asyncio.wait_for(serving, 30)
+    assert not [name for name in os.environ if "POLL_SHUTDOWN" in name]

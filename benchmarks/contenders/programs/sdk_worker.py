@@ -7,6 +7,7 @@ from typing import Any
 
 from sdk_workflow import Steps, step
 from temporalio.client import Client
+from temporalio.service import GrpcCompression
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -19,7 +20,8 @@ async def main(kind: str, address: str, task_queue: str) -> None:
     """Serve until the signal."""
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
-    async with Worker(await Client.connect(address), task_queue=task_queue, workflows=[Steps], activities=[step], **KINDS[kind]):
+    client = await Client.connect(address, grpc_compression=GrpcCompression.NONE if kind == "tuned" else GrpcCompression.GZIP)
+    async with Worker(client, task_queue=task_queue, workflows=[Steps], activities=[step], **KINDS[kind]):
         print("worker ready", flush=True)
         await stopped.wait()
 

@@ -13,13 +13,13 @@ import asyncio
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter, pydantic_data_converter
+from temporalio.contrib.pydantic import PydanticJSONPlainPayloadConverter
 from temporalio.converter import (
     CompositePayloadConverter,
     DataConverter,
@@ -28,6 +28,8 @@ from temporalio.converter import (
     JSONPlainPayloadConverter,
     PayloadCodec,
     PayloadConverter,
+    SerializationContext,
+    StorageDriverStoreContext,
 )
 
 from bifrost import redaction
@@ -159,8 +161,20 @@ async def reveal(message: Message, converter: DataConverter) -> None:
             failure.ClearField("encoded_attributes")
 
 
-_WITHOUT_STORE = replace(pydantic_data_converter, payload_converter_class=_Converter, payload_codec=_Codec(None, encrypting=False),
-                         failure_converter_class=_FailureConverter)
+class _DataConverter(DataConverter):
+    """The same whatever it converts: the SDK would make a converter anew for each payload, for what none of ours looks at."""
+
+    def with_context(self, context: SerializationContext) -> Self:
+        del context
+        return self
+
+    def _with_store_context(self, store_ctx: StorageDriverStoreContext) -> DataConverter:  # the SDK's own, which makes a copy
+        del store_ctx
+        return self
+
+
+_WITHOUT_STORE = _DataConverter(payload_converter_class=_Converter, payload_codec=_Codec(None, encrypting=False),
+                                failure_converter_class=_FailureConverter)
 CONVERTER: PayloadConverter = _WITHOUT_STORE.payload_converter
 """Makes payloads of values, and values of payloads, in this process."""
 

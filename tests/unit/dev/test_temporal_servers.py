@@ -88,14 +88,15 @@ async def test_in_memory_with_web_interface_and_a_namespace_of_its_own(tmp_path:
     assert _names(tmp_path) == ["temporal.log"]
 
 
-def test_the_poll_limits_are_raised(tmp_path: Path) -> None:
+def test_the_server_is_set_for_running(tmp_path: Path) -> None:
     """Every dynamic value is passed as JSON, as the program wants it, durations in quotes."""
     arguments = TemporalServer(tmp_path, port=1, extra_dynamic_config={"extra": True})._arguments()
     given = dict(argument.split("=", 1) for before, argument in itertools.pairwise(arguments)
                  if before == "--dynamic-config-value")
     assert {name: json.loads(value) for name, value in given.items()} == {
         "history.transferProcessorMaxPollRPS": 5000, "history.timerProcessorMaxPollRPS": 5000,
-        "history.visibilityProcessorMaxPollRPS": 5000, "history.timerProcessorMaxTimeShift": "1ms",
+        "history.visibilityProcessorMaxPollRPS": 5000, "history.timerProcessorMaxTimeShift": "20ms",
+        "system.forceSearchAttributesCacheRefreshOnRead": False,
         "matching.enableFairness": True, "matching.numTaskqueueReadPartitions": 1, "matching.numTaskqueueWritePartitions": 1, "extra": True}
 
 
