@@ -33,7 +33,7 @@ from bifrost.settings import Settings
 from bifrost.temporal import client as executions
 from bifrost.temporal.worker import serving
 
-CALLS, EXECUTIONS, ROUNDS = 50, 3, 7
+CALLS, EXECUTIONS, ROUNDS = 50, 1, 45
 
 SOURCE = """
 from bifrost import BaseIntegration, OrganizationContext, register_integration, workflow

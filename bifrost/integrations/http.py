@@ -15,6 +15,7 @@ import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
@@ -111,8 +112,7 @@ class IntegrationHTTP:
             await response.aread()
         return response
 
-    @contextlib.asynccontextmanager
-    async def stream(self, method: str, url: str, **options: Any) -> AsyncIterator[httpx.Response]:
+    def stream(self, method: str, url: str, **options: Any) -> AbstractAsyncContextManager[httpx.Response]:
         """Make a request whose answer is read while it comes: `async with self.http.stream("GET", url) as response`.
 
         Args:
@@ -130,8 +130,7 @@ class IntegrationHTTP:
                 that cannot be used.
         """
         target = self._target(url)
-        async with self._exchange(method.upper(), target, self._home(target), **options) as response:
-            yield response
+        return self._exchange(method.upper(), target, self._home(target), **options)
 
     async def download(self, url: str, path: str | os.PathLike[str], **options: Any) -> int:
         """Get what may be too large for memory, and write it to the file `path`; answers the file's size in bytes.

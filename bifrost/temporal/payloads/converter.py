@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Self
 
@@ -25,6 +25,7 @@ from temporalio.converter import (
     DataConverter,
     DefaultFailureConverter,
     DefaultPayloadConverter,
+    EncodingPayloadConverter,
     JSONPlainPayloadConverter,
     PayloadCodec,
     PayloadConverter,
@@ -60,13 +61,19 @@ def _json(data: bytes) -> Payload:
 
 
 # Once for the process: the SDK makes a converter anew several times for each call, and each would build its type adapters anew.
-_ENCODINGS = tuple(_JSON() if isinstance(one, JSONPlainPayloadConverter) else one
-                   for one in DefaultPayloadConverter.default_encoding_payload_converters)
+_ENCODINGS: Mapping[bytes, EncodingPayloadConverter] = {
+    one.encoding.encode(): _JSON() if isinstance(one, JSONPlainPayloadConverter) else one
+    for one in DefaultPayloadConverter.default_encoding_payload_converters}
 
 
 class _Converter(CompositePayloadConverter):
     def __init__(self) -> None:
-        super().__init__(*_ENCODINGS)
+        super().__init__()
+        self.converters = _ENCODINGS
+
+    def with_context(self, context: SerializationContext) -> Self:
+        del context
+        return self
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         made = super().to_payloads(values)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from temporalio.bridge.proto.workflow_activation import WorkflowActivation
 from temporalio.bridge.proto.workflow_completion import WorkflowActivationCompletion
+from temporalio.converter import StorageDriverStoreContext
 from temporalio.worker import UnsandboxedWorkflowRunner, WorkflowInstance, WorkflowInstanceDetails, WorkflowRunner
 
 from bifrost.errors import TimeoutError  # noqa: A004 - the name is the guide's
@@ -50,6 +51,9 @@ def note(run_id: str, error: BaseException) -> None:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(f"{PACKAGE}/")]
     if frames:
         _seen.setdefault(run_id, _Seen()).line = f"{frames[-1].filename}:{frames[-1].lineno}"
+
+
+_ANY_STORE = StorageDriverStoreContext()
 
 
 class WatchfulRunner(WorkflowRunner):
@@ -95,11 +99,12 @@ class _Watched(WorkflowInstance):
             elif not act.is_replaying:
                 _seen.pop(act.run_id, None)
 
-    def get_serialization_context(self, command_info: Any) -> Any:
-        return self._instance.get_serialization_context(command_info)
+    def get_serialization_context(self, command_info: Any) -> None:
+        """None: the SDK asks three times for each payload, and our converter is the same for all (`payloads.converter`)."""
 
-    def get_external_store_context(self, command_info: Any) -> Any:
-        return self._instance.get_external_store_context(command_info)
+    def get_external_store_context(self, command_info: Any) -> StorageDriverStoreContext:
+        del command_info
+        return _ANY_STORE
 
     def get_info(self) -> Any:
         return self._instance.get_info()
