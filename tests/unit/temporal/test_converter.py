@@ -7,12 +7,14 @@ import enum
 import uuid
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pydantic
 import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
+from temporalio.converter import StorageDriverStoreContext, WorkflowSerializationContext
 from temporalio.exceptions import ApplicationError
 
 from bifrost import redaction
@@ -151,3 +153,11 @@ def test_a_payload_names_what_it_is_of() -> None:
         payload_of("x" * 55_000_000, "The result of x", "result")
     with pytest.raises(ValidationError, match="A value is too large: "):
         CONVERTER.to_payload("x" * 55_000_000)
+
+
+def test_there_is_one_converter(tmp_path: Path) -> None:
+    """The SDK asks for a converter for the context of each payload, and gets the one that it asked, with a store of payloads too."""
+    context = WorkflowSerializationContext(namespace="default", workflow_id="w")
+    for converter in (DATA_CONVERTER, data_converter(str(tmp_path))):
+        assert converter._with_contexts(context, StorageDriverStoreContext()) is converter
+        assert converter.payload_converter.with_context(context) is converter.payload_converter
