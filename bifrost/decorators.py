@@ -227,7 +227,8 @@ def _check_activity(function: Callable[..., Any], name: str, timeout_seconds: fl
         raise _refuse(function, f"The activity '{name}' yields, and a result travels whole: return a list")
     if "." in function.__qualname__.rpartition("<locals>.")[2]:
         raise _refuse(function, f"The activity '{name}' is a method; make it a function at the top of its file")
-    _check_arguments(function, signature := inspect.signature(function), "activity", name)
+    signature = inspect.signature(function)
+    _check_arguments(function, signature, "activity", name)
     if isinstance(timeout_seconds, bool) or not isinstance(timeout_seconds, int | float) or timeout_seconds <= 0:
         raise _refuse(function, f"timeout_seconds of activity '{name}' must be a number above 0: {timeout_seconds!r}")
     _check_retries(function, "Activity", name, retry_policy)

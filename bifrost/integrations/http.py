@@ -15,7 +15,6 @@ import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
 from http.cookiejar import CookieJar
 from pathlib import Path
 from typing import Any
@@ -112,7 +111,7 @@ class IntegrationHTTP:
             await response.aread()
         return response
 
-    def stream(self, method: str, url: str, **options: Any) -> AbstractAsyncContextManager[httpx.Response]:
+    def stream(self, method: str, url: str, **options: Any) -> contextlib.AbstractAsyncContextManager[httpx.Response]:
         """Make a request whose answer is read while it comes: `async with self.http.stream("GET", url) as response`.
 
         Args:

@@ -264,7 +264,7 @@ def bind(cls: type[BaseIntegration] | None, method: str, args: Sequence[Any],
 
 def _positional_names(cls: type[BaseIntegration] | None, method: str) -> list[str]:
     """The names of the leading arguments that may be given by position or by name, without `self`."""
-    function = next((vars(base)[method] for base in cls.__mro__ if method in vars(base)), None) if cls else None
+    function = inspect.getattr_static(cls, method, None) if cls else None
     try:
         listed = list(_signature(getattr(function, "__func__", function)).parameters.values())  # type: ignore[arg-type]
     except (TypeError, ValueError):

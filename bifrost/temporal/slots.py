@@ -19,7 +19,6 @@ import contextlib
 import os
 import time
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Final
 
 from temporalio.worker import (
@@ -38,8 +37,8 @@ which steps of the runs that the worker has cached come back to any worker that 
 LONGEST: Final = 3.0
 """For how many seconds, at most, a worker goes on before it is shut down whatever it polls."""
 _LOOK: Final = 0.02
-LAST_CALLS: Final = timedelta(milliseconds=500)
-"""How long a worker that stops waits for the last polls for calls: under load each brings one at once."""
+LAST_CALLS: Final = 0.5
+"""For how many seconds a worker that is shut down waits for the last polls for calls: under load each brings one at once."""
 _VARIABLE: Final = "TEMPORAL_POLL_SHUTDOWN_INTERRUPT_WAIT_MS"
 _OTHERS: Final = FixedSizeSlotSupplier(1000)
 
@@ -112,7 +111,7 @@ def waiting_for_last_calls() -> Iterator[None]:
     if _VARIABLE in os.environ:
         yield
         return
-    os.environ[_VARIABLE] = f"{LAST_CALLS / timedelta(milliseconds=1):.0f}"
+    os.environ[_VARIABLE] = f"{LAST_CALLS * 1000:.0f}"
     try:
         yield
     finally:

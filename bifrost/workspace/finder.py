@@ -11,7 +11,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -125,14 +125,15 @@ def uninstall() -> None:
 
 def forget() -> dict[str, ModuleType]:
     """Drop every imported workspace module, so that the next import reads the files again; answers what was dropped."""
-    return _dropped(lambda: [name for name in list(sys.modules) if name.startswith(PACKAGE) and name.partition(".")[0] == PACKAGE])
+    with guard.LIVE_MODULES:  # a run may have its own there
+        return _dropped(name for name in list(sys.modules) if name.startswith(PACKAGE) and name.partition(".")[0] == PACKAGE)
 
 
 def set_aside() -> dict[str, ModuleType]:
     """Drop what a finder of this process has found, for a moment: a run does so before its own modules take their names."""
-    return _dropped(lambda: list(_found))
+    with guard.LIVE_MODULES:
+        return _dropped(list(_found))
 
 
-def _dropped(names: Callable[[], list[str]]) -> dict[str, ModuleType]:
-    with guard.LIVE_MODULES:  # a run may have its own there
-        return {name: sys.modules.pop(name) for name in names() if name in sys.modules}
+def _dropped(names: Iterable[str]) -> dict[str, ModuleType]:
+    return {name: sys.modules.pop(name) for name in names if name in sys.modules}

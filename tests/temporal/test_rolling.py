@@ -84,7 +84,7 @@ async def test_a_rolling_restart_loses_and_repeats_nothing(
 async def test_a_worker_that_stops_makes_the_last_calls(
         house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     """A call that Temporal hands to a poll after the worker was shut down is made; other workers of the process are made as ever."""
-    monkeypatch.setattr(slots, "LAST_CALLS", timedelta(seconds=4))  # so that a slow machine, too, asks within it
+    monkeypatch.setattr(slots, "LAST_CALLS", 4.0)  # so that a slow machine, too, asks within it
     house.write("integrations/bell.py", """
         from bifrost import BaseIntegration, register_integration
 

@@ -169,11 +169,7 @@ async def reveal(message: Message, converter: DataConverter) -> None:
 
 
 class _DataConverter(DataConverter):
-    """The same whatever it converts: the SDK would make a converter anew for each payload, for what none of ours looks at."""
-
-    def with_context(self, context: SerializationContext) -> Self:
-        del context
-        return self
+    """The same wherever a payload goes: the SDK would make a converter anew for each, for what our store does not look at."""
 
     def _with_store_context(self, store_ctx: StorageDriverStoreContext) -> DataConverter:  # the SDK's own, which makes a copy
         del store_ctx
