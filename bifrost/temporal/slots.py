@@ -8,8 +8,9 @@ a worker that is to stop first polls no more, and still does what its last polls
   polls (crates/sdk-core/src/pollers/poll_buffer.rs in https://github.com/temporalio/sdk-rust). For steps that does not do: once no
   execution is in its cache, it takes no more steps, and what the polls still bring is lost. Servers that end the polls themselves
   (`frontend.enableCancelWorkerPollsOnShutdown`, 1.32) lost some for the same reason.
-- **Steps** therefore get their slots from Python, which can give out none. The SDK asks for each, which costs a third of a
-  millisecond a step.
+- **Steps** therefore get their slots from Python, which can give out none. The SDK asks for each. Of what that costs, a third of a
+  millisecond a step, most goes into the two tasks that it makes of each answer; so its native part asks `Slots` directly, and is
+  answered without any.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
+from temporalio.bridge.worker import BridgeCustomSlotSupplier, TunerHolder  # type: ignore[attr-defined]  # where the SDK has it from
 from temporalio.worker import (
-    CustomSlotSupplier,
     FixedSizeSlotSupplier,
     SlotMarkUsedContext,
     SlotPermit,
@@ -43,8 +46,8 @@ _VARIABLE: Final = "TEMPORAL_POLL_SHUTDOWN_INTERRUPT_WAIT_MS"
 _OTHERS: Final = FixedSizeSlotSupplier(1000)
 
 
-class Slots(CustomSlotSupplier):
-    """So many slots, until they are closed.
+class Slots:
+    """So many slots, until they are closed; what asks for them is the SDK's native part, in any of its threads.
 
     Args:
         limit: How many tasks may be polled for, or worked on, at once.
@@ -53,41 +56,63 @@ class Slots(CustomSlotSupplier):
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._closed = False
+        self._lock = threading.Lock()
         self._polling: set[SlotPermit] = set()
         self._working: set[SlotPermit] = set()
+        self._loop = asyncio.get_running_loop()
         self._room = asyncio.Event()
-        self._waited_for: asyncio.AbstractEventLoop | None = None
+        self._is_waited_for = False
         self._last = 0.0
 
-    async def reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit:
-        while (permit := self.try_reserve_slot(ctx)) is None:
-            self._room.clear()
-            self._waited_for = asyncio.get_running_loop()
-            if not self._is_room():  # what was given back before told nobody
-                await self._room.wait()
-        return permit
+    def reserve_slot(self, ctx: SlotReserveContext, keep: Callable[[asyncio.Task[SlotPermit]], None]) -> Awaitable[SlotPermit]:
+        """A slot, as soon as there is one; `keep` takes a task that is cancelled when nobody waits for it any more."""
+        permit = self.try_reserve_slot(ctx)
+        if permit is None:
+            return self._wait(keep)
+        given: asyncio.Future[SlotPermit] = self._loop.create_future()
+        given.set_result(permit)
+        return given
+
+    async def _wait(self, keep: Callable[[asyncio.Task[SlotPermit]], None]) -> SlotPermit:
+        keep(waiting := asyncio.create_task(self._next()))
+        return await waiting
+
+    async def _next(self) -> SlotPermit:
+        while True:
+            with self._lock:
+                if permit := self._taken():
+                    return permit
+                self._is_waited_for = True
+                self._room.clear()
+            await self._room.wait()
 
     def try_reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit | None:
+        """A slot, if there is one."""
         del ctx
-        if not self._is_room():
+        with self._lock:
+            return self._taken()
+
+    def _taken(self) -> SlotPermit | None:
+        if self._closed or len(self._polling) + len(self._working) >= self._limit:
             return None
         self._polling.add(permit := SlotPermit())
         return permit
 
     def mark_slot_used(self, ctx: SlotMarkUsedContext) -> None:
-        self._working.add(ctx.permit)
-        self._polling.discard(ctx.permit)
-        self._last = time.monotonic()
+        """A slot has a task now."""
+        with self._lock:
+            self._working.add(ctx.permit)
+            self._polling.discard(ctx.permit)
+            self._last = time.monotonic()
 
-    def release_slot(self, ctx: SlotReleaseContext) -> None:  # by any thread of the SDK's
-        self._working.discard(ctx.permit)
-        self._polling.discard(ctx.permit)
-        loop, self._waited_for = self._waited_for, None
-        if loop and not loop.is_closed():
-            loop.call_soon_threadsafe(self._room.set)
-
-    def _is_room(self) -> bool:
-        return not self._closed and len(self._polling) + len(self._working) < self._limit
+    def release_slot(self, ctx: SlotReleaseContext) -> None:
+        """A slot is given back."""
+        with self._lock:
+            self._working.discard(ctx.permit)
+            self._polling.discard(ctx.permit)
+            waited_for, self._is_waited_for = self._is_waited_for, False
+        if waited_for and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._room.set)
 
     async def drained(self) -> None:
         """Close, and return when nothing is worked on, and no poll is under way that could still bring something."""
@@ -99,10 +124,27 @@ class Slots(CustomSlotSupplier):
             await asyncio.sleep(_LOOK)
 
 
-def tuner(steps: Slots, calls_at_once: int) -> WorkerTuner:
+class Tuner(WorkerTuner):
     """What a worker takes its slots from: for steps of executions, and for calls."""
-    return WorkerTuner.create_composite(workflow_supplier=steps, activity_supplier=FixedSizeSlotSupplier(calls_at_once),
-                                        local_activity_supplier=_OTHERS, nexus_supplier=_OTHERS)
+
+    def __init__(self, steps: Slots, calls_at_once: int) -> None:
+        self._steps = steps
+        self._calls = FixedSizeSlotSupplier(calls_at_once)
+
+    def _to_bridge_tuner(self) -> TunerHolder:  # the SDK's own: it would put two tasks between its native part and `Slots`
+        return replace(super()._to_bridge_tuner(), workflow_slot_supplier=BridgeCustomSlotSupplier(self._steps))
+
+    def _get_workflow_task_slot_supplier(self) -> FixedSizeSlotSupplier:
+        return _OTHERS
+
+    def _get_activity_task_slot_supplier(self) -> FixedSizeSlotSupplier:
+        return self._calls
+
+    def _get_local_activity_task_slot_supplier(self) -> FixedSizeSlotSupplier:
+        return _OTHERS
+
+    def _get_nexus_slot_supplier(self) -> FixedSizeSlotSupplier:
+        return _OTHERS
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from bifrost.temporal.providers.options import OptionsRun
 from bifrost.temporal.providers.serving import ProviderActivities
 from bifrost.temporal.resuming.resets import FetchedResets, ResetInterceptor
 from bifrost.temporal.run.blocked import WatchfulRunner
-from bifrost.temporal.slots import Slots, tuner, waiting_for_last_calls
+from bifrost.temporal.slots import Slots, Tuner, waiting_for_last_calls
 from bifrost.workspace import audit
 from bifrost.workspace.live import Workspace
 
@@ -92,7 +92,7 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
     # Without a cache a second run would evict the first in the middle of its local activity, which is then cancelled and the
     # task lost for its whole time-out: so `steps` has one task after the other then.
     worker = worker_of(
-        task_queue=task_queue, tuner=tuner(steps, calls_at_once),
+        task_queue=task_queue, tuner=Tuner(steps, calls_at_once),
         workflows=[*_generated(workspace, resets), Turnstile, OptionsRun],
         activities=[*activities.all(), *TurnstileActivities().all(), *ProviderActivities(workspace, organizations, pool).all()],
         unsandboxed_workflow_runner=WatchfulRunner(), max_cached_workflows=max_cached_workflows,

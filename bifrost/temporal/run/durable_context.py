@@ -65,7 +65,7 @@ class DurableContext(OrganizationContext):
         self._path = begun.path
         self._maps = 0
         self.undo = Undo()
-        self._retry_policy = retry_policy
+        self._rules = RetryRules.of(retry_policy) if retry_policy else None
         self._classes = classes
         self._max_concurrent = begun.max_concurrent
         self._short = frozenset(begun.short)
@@ -106,8 +106,8 @@ class DurableContext(OrganizationContext):
         operation, short = Operation.of(cls, method), f"{integration}.{method}" in self._short  # as recorded at the start
         if operation.short != short:
             operation = replace(operation, short=short)
-        if self._retry_policy:
-            operation = replace(operation, retry=RetryRules.of(self._retry_policy))
+        if self._rules:
+            operation = replace(operation, retry=self._rules)
         place = f"{self.org_id or messages.GLOBAL_SCOPE}/{integration}"
         budget = place if cls is None or operation.rate_per_second == cls.rate_per_second else f"{place}.{method}"
         limits = Limits(place, self._max_concurrent.get(integration), budget)
@@ -122,7 +122,7 @@ class DurableContext(OrganizationContext):
         function = activity.function
         sent = {name: {messages.CONTEXT_ARGUMENT: True} if value is self else value for name, value in arguments.items()}
         code = CodeReference(revision=self._revision, module=function.__module__, function=function.__qualname__)
-        rules = RetryRules.of(activity.retry_policy or self._retry_policy)
+        rules = RetryRules.of(activity.retry_policy) if activity.retry_policy else self._rules or RetryRules()
         result = await self._calls.make(activity.name, [sent, code], Operation(timeout_seconds=activity.timeout_seconds, retry=rules))
         return calling.typed(calling.hints(function).get("return", Any), record(result), f"The result of {activity.name}")
 

@@ -161,16 +161,20 @@ def test_a_worker_settles(monkeypatch: pytest.MonkeyPatch, c_library: Any) -> No
 
 
 async def test_slots_are_limited_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever finds no slot waits for one; a closed worker gives out none, and is drained when its last task is done."""
+    """Whoever finds no slot waits for one, or no more; a closed worker gives out none, and is drained when its last task is done."""
     monkeypatch.setattr(slots, "QUIET", 0.05)
-    given = Slots(2)
-    first, second = await given.reserve_slot(ANY), given.try_reserve_slot(ANY)
+    given, kept = Slots(2), list[asyncio.Task[Any]]()
+    first, second = await given.reserve_slot(ANY, kept.append), given.try_reserve_slot(ANY)
     assert given.try_reserve_slot(ANY) is None
-    waiting = asyncio.create_task(given.reserve_slot(ANY))
+    waiting, leaving = (asyncio.ensure_future(given.reserve_slot(ANY, kept.append)) for _ in range(2))
     await asyncio.sleep(0)
     assert not waiting.done()
+    kept[1].cancel()
     await asyncio.to_thread(given.release_slot, _done(second))
     third = await asyncio.wait_for(waiting, 5)
+    assert given.try_reserve_slot(ANY) is None
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
 
     given.mark_slot_used(_used(first))
     draining = asyncio.create_task(given.drained())
@@ -191,9 +195,9 @@ async def test_draining_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Polls without a task are idle after a moment, and a task that does not end holds the stop up for so long and no longer."""
     monkeypatch.setattr(slots, "QUIET", 0.01)
     idle = Slots(1)
-    await idle.reserve_slot(ANY)
+    await idle.reserve_slot(ANY, [].append)
     await asyncio.wait_for(idle.drained(), 5)
     busy = Slots(1)
-    busy.mark_slot_used(_used(await busy.reserve_slot(ANY)))
+    busy.mark_slot_used(_used(await busy.reserve_slot(ANY, [].append)))
     monkeypatch.setattr(slots, "LONGEST", 0.05)
     await asyncio.wait_for(busy.drained(), 5)
