@@ -19,6 +19,7 @@ from temporalio.client import Client
 from temporalio.common import RetryPolicy
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
+from benchmarks.comparing import in_turn
 from benchmarks.figures import Figure
 from benchmarks.workspaces import workspace
 from bifrost.dev.ports import free_port
@@ -135,11 +136,12 @@ async def _seconds_ours(client: Client) -> float:
 async def measure() -> list[Figure]:
     """Milliseconds for a call, in alternation, and the ratio within each round."""
     configure(Settings(log_level="warning"))
-    by_hand, ours = [], []
+    by_hand: list[float] = []
+    ours: list[float] = []
     async with _stage() as client:
-        for _ in range(ROUNDS + 1):
-            by_hand.append(await _seconds_by_hand(client) * 1000)
-            ours.append(await _seconds_ours(client) * 1000)
+        for turn in range(ROUNDS + 1):
+            for milliseconds, seconds in in_turn([(by_hand, _seconds_by_hand), (ours, _seconds_ours)], turn):
+                milliseconds.append(await seconds(client) * 1000)
     del by_hand[0], ours[0]  # whatever happens once has happened
     return [Figure("a call by hand: activity with httpx, unsandboxed", "ms", by_hand), Figure("an integration call", "ms", ours),
             Figure("an integration call over one by hand", "x", [a / b for a, b in zip(ours, by_hand, strict=True)], 1.10)]
