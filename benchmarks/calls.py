@@ -19,7 +19,7 @@ from temporalio.client import Client
 from temporalio.common import RetryPolicy
 from temporalio.worker import PollerBehaviorAutoscaling, UnsandboxedWorkflowRunner, Worker
 
-from benchmarks.comparing import in_turn
+from benchmarks.comparing import alternating
 from benchmarks.figures import Figure
 from benchmarks.workspaces import workspace
 from bifrost.dev.ports import free_port
@@ -34,7 +34,7 @@ from bifrost.settings import Settings
 from bifrost.temporal import client as executions
 from bifrost.temporal.worker import serving
 
-CALLS, EXECUTIONS, ROUNDS = 50, 1, 45
+CALLS, ROUNDS = 50, 46
 
 SOURCE = """
 from bifrost import BaseIntegration, OrganizationContext, register_integration, workflow
@@ -119,29 +119,22 @@ async def _stage() -> AsyncIterator[Client]:
             yield client
 
 
-async def _seconds_by_hand(client: Client) -> float:
+async def _by_hand(client: Client) -> float:
     began = time.perf_counter()
-    for number in range(EXECUTIONS):
-        await client.execute_workflow("sells", CALLS, id=f"by-hand-{began}-{number}", task_queue="sdk")
-    return (time.perf_counter() - began) / EXECUTIONS / CALLS
+    await client.execute_workflow("sells", CALLS, id=f"by-hand-{began}", task_queue="sdk")
+    return (time.perf_counter() - began) / CALLS * 1000
 
 
-async def _seconds_ours(client: Client) -> float:
+async def _ours(client: Client) -> float:
     began = time.perf_counter()
-    for _ in range(EXECUTIONS):
-        await executions.result(await executions.start(client, "sells", task_queue="bifrost", org_id="acme", params={"count": CALLS}))
-    return (time.perf_counter() - began) / EXECUTIONS / CALLS
+    await executions.result(await executions.start(client, "sells", task_queue="bifrost", org_id="acme", params={"count": CALLS}))
+    return (time.perf_counter() - began) / CALLS * 1000
 
 
 async def measure() -> list[Figure]:
     """Milliseconds for a call, in alternation, and the ratio within each round."""
     configure(Settings(log_level="warning"))
-    by_hand: list[float] = []
-    ours: list[float] = []
     async with _stage() as client:
-        for turn in range(ROUNDS + 1):
-            for milliseconds, seconds in in_turn([(by_hand, _seconds_by_hand), (ours, _seconds_ours)], turn):
-                milliseconds.append(await seconds(client) * 1000)
-    del by_hand[0], ours[0]  # whatever happens once has happened
+        by_hand, ours = await alternating(lambda: _by_hand(client), lambda: _ours(client), ROUNDS)
     return [Figure("a call by hand: activity with httpx, unsandboxed", "ms", by_hand), Figure("an integration call", "ms", ours),
             Figure("an integration call over one by hand", "x", [a / b for a, b in zip(ours, by_hand, strict=True)], 1.10)]

@@ -6,7 +6,7 @@ import contextlib
 import statistics
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,8 +17,9 @@ from benchmarks.contenders.sdk import Tuned
 from benchmarks.contenders.standing import tuned_server
 from benchmarks.figures import Figure
 
-ROUNDS = 5
+ROUNDS = 6
 T = TypeVar("T")
+Measured = Callable[[], Awaitable[float]]
 
 
 @contextlib.asynccontextmanager
@@ -69,8 +70,18 @@ async def compare(first: Driver, second: Driver, request: Request, rounds: int =
     return Compared(request, answers[0][1:], answers[1][1:])
 
 
+async def alternating(first: Measured, second: Measured, rounds: int = ROUNDS) -> tuple[list[float], list[float]]:
+    """What both come to in each round, after one that does not count."""
+    found: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds + 1):
+        say(f"round {number} of {rounds}" if number else "warming up")
+        for values, measured in in_turn(list(zip(found, (first, second), strict=True)), number):
+            values.append(await measured())
+    return found[0][1:], found[1][1:]
+
+
 def in_turn(sides: Sequence[T], turn: int) -> Sequence[T]:
-    """The order of a turn: every other one is the other way round.
+    """The order of a turn: every other one is the other way round, so there should be an even number of them.
 
     What a side leaves to the server, above all time-outs that come due seconds later, so hits all alike. Always in the same order, it
     hits whoever the length of a turn makes it hit, and the ratio of two moves by three per cent from run to run.

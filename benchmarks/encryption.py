@@ -10,6 +10,7 @@ from pathlib import Path
 
 from temporalio.client import Client
 
+from benchmarks.comparing import alternating
 from benchmarks.figures import Figure
 from benchmarks.workspaces import workspace
 from bifrost.dev.ports import free_port
@@ -23,7 +24,7 @@ from bifrost.settings import Settings
 from bifrost.temporal import client as executions
 from bifrost.temporal.worker import serving
 
-CALLS, EXECUTIONS, ROUNDS = 10, 5, 7
+CALLS, EXECUTIONS, ROUNDS = 10, 5, 8
 
 SOURCE = """
 from bifrost import activity, workflow
@@ -57,21 +58,17 @@ async def _stage() -> AsyncIterator[dict[str, Client]]:
             yield clients
 
 
-async def _seconds(client: Client, task_queue: str) -> float:
+async def _milliseconds(client: Client, task_queue: str) -> float:
     began = time.perf_counter()
     for _ in range(EXECUTIONS):
         await executions.result(await executions.start(client, "looks", task_queue=task_queue, org_id="acme", params={"count": CALLS}))
-    return (time.perf_counter() - began) / EXECUTIONS
+    return (time.perf_counter() - began) / EXECUTIONS * 1000
 
 
 async def measure() -> list[Figure]:
     """Milliseconds from start to result, in alternation, and the ratio within each round."""
     configure(Settings(log_level="error"))
-    clear, encrypted = [], []
     async with _stage() as clients:
-        for _ in range(ROUNDS + 1):
-            clear.append(await _seconds(clients["off"], "off") * 1000)
-            encrypted.append(await _seconds(clients["vault"], "vault") * 1000)
-    del clear[0], encrypted[0]  # the first round fetches keys, among other things
+        clear, encrypted = await alternating(lambda: _milliseconds(clients["off"], "off"), lambda: _milliseconds(clients["vault"], "vault"), ROUNDS)
     return [Figure(f"{CALLS} calls, from start to result", "ms", clear), Figure("the same, encrypted", "ms", encrypted),
             Figure("encrypted over clear", "x", [a / b for a, b in zip(encrypted, clear, strict=True)], 1.25)]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import statistics
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from temporalio.client import WorkflowHandle
 
-from benchmarks.comparing import ROUNDS, ratio, say
+from benchmarks.comparing import alternating, ratio
 from benchmarks.figures import Figure
 from benchmarks.startup import LAUNCH, seconds, started
 from benchmarks.workers import Side, Stage, stage, until, write
@@ -22,7 +22,7 @@ from bifrost.settings import Settings
 
 FILES, REVISIONS, ORGANIZATIONS = (10, 100, 1000), (10, 100), (1000, 10_000)
 FEW_ORGANIZATIONS = 10
-STARTS = 5
+STARTS = 6
 EXECUTIONS, CALLS, SAMPLES = 100, 5, 20
 """How many executions of how many calls a throughput is of, and how many executions one after the other a median is of."""
 
@@ -87,19 +87,10 @@ async def _p50(side: Side, org_ids: Sequence[str] = ("acme",)) -> float:
     return statistics.median([await seconds(_result(side, org_id=org_ids[number * apart % len(org_ids)])) for number in range(SAMPLES)]) * 1000
 
 
-async def _in_turn(much: Callable[[], Awaitable[float]], little: Callable[[], Awaitable[float]], rounds: int = ROUNDS) -> list[list[float]]:
-    """What both come to in each round, after one that does not count."""
-    found = []
-    for number in range(rounds + 1):
-        say(f"round {number} of {rounds}")
-        found.append((await much(), await little()))
-    return [list(values) for values in zip(*found[1:], strict=True)]
-
-
-async def _launches(much: Side, little: Side, org_id: str = "acme") -> list[list[float]]:
+async def _launches(much: Side, little: Side, org_id: str = "acme") -> tuple[list[float], list[float]]:
     async def done(side: Side) -> float:
         return (await started(side, org_id))[1]
-    return await _in_turn(lambda: done(much), lambda: done(little), STARTS)
+    return await alternating(lambda: done(much), lambda: done(little), STARTS)
 
 
 async def files() -> list[Figure]:
@@ -115,7 +106,7 @@ async def _by_files(count: int) -> list[Figure]:
         many, one = standing.bifrost(f"{count:,} files", workspace), standing.bifrost("1 file", _files(1))
         launches = await _launches(many, one)
         await _standing(many, one)
-        rates = await _in_turn(lambda: _per_second(many, names), lambda: _per_second(one, ["steps"]))
+        rates = await alternating(lambda: _per_second(many, names), lambda: _per_second(one, ["steps"]))
     return [*ratio(f"{EXECUTIONS} executions of {CALLS} calls", "/s", *rates, of=many.name, against=one.name, bound=0.95, at_least=True),
             *ratio(LAUNCH, "s", *launches, of=many.name, against=one.name)]
 
@@ -134,7 +125,7 @@ async def _by_organizations(count: int) -> list[Figure]:
         some = standing.bifrost(f"{len(few)} organizations", _files(1), few)
         launches = await _launches(many, some, few[0])
         await _standing(many, some)
-        medians = await _in_turn(lambda: _p50(many, org_ids), lambda: _p50(some, few))
+        medians = await alternating(lambda: _p50(many, org_ids), lambda: _p50(some, few))
     return [*ratio(EXECUTION, "ms", *medians, of=many.name, against=some.name), *ratio(LAUNCH, "s", *launches, of=many.name, against=some.name)]
 
 
@@ -151,7 +142,7 @@ async def _by_revisions(count: int) -> list[Figure]:
         await _standing(many, one)
         pinned = [await _deployed(standing, many, version) for version in versions]
         alike = [await one.start("steps", wait=True) for _ in versions]
-        medians = await _in_turn(lambda: _p50(many), lambda: _p50(one))
+        medians = await alternating(lambda: _p50(many), lambda: _p50(one))
         rest = [[await _rest(theirs, version), await _rest(other, "")] for version, theirs, other in zip(versions, pinned, alike, strict=True)]
     return [*ratio(EXECUTION, "ms", *medians, of=many.name, against=one.name),
             *ratio("event → result of an execution that waited", "ms", *zip(*rest, strict=True), of=f"{many.name}, each its own", against=one.name)]

@@ -51,10 +51,8 @@ class _Client:
 
         Answers the number of the login in force. One task authenticates, the others wait for it.
         """
-        if since is None and self._logged_in_with == self._configured():
-            return self._logins
         async with self._lock:
-            configured = self._configured()
+            configured = (self.integration.context.tenant_id, self.integration.context.config)
             if self._logged_in_with != configured or since == self._logins:
                 self._logged_in_with = None
                 # A login is made by some attempts of a call and not by others: it must not use up the call's keys.
@@ -66,9 +64,6 @@ class _Client:
                 self._logins += 1
                 self._logged_in_with = configured
             return self._logins
-
-    def _configured(self) -> tuple[str | None, Mapping[str, Any]]:
-        return self.integration.context.tenant_id, self.integration.context.config
 
     async def close_if_idle(self) -> None:
         """Close it once nobody can use it any more. A failure is logged: the call that happens to close it has its own."""
@@ -235,54 +230,23 @@ def check_arguments(function: Callable[..., Any], integration: str, method: str,
         ValidationError: they do not fit; shows the signature.
     """
     plain, bound_to = (function.__func__, [function.__self__]) if inspect.ismethod(function) else (function, [])
-    shape, given = _shape(plain), (len(args), frozenset(kwargs))
-    if given in shape.fits:
-        return
     try:
-        shape.signature.bind(*bound_to, *args, **kwargs)
+        _signature(plain).bind(*bound_to, *args, **kwargs)
     except TypeError as error:
         raise ValidationError(f"{integration}.{method}: {error}; it is called as {method}{inspect.signature(function)}",
                               integration=integration, method=method) from error
-    if len(shape.fits) < _REMEMBERED:
-        shape.fits.add(given)
 
 
-class _Shape:
-    """How a function is called.
-
-    Attributes:
-        signature: Its signature.
-        names: The names of its leading arguments that may be given by position or by name; none where some have no name.
-        names_of_method: The same without the first one, which a method is bound to.
-        fits: With how many arguments by position, and which by name, it can be called, as far as that was seen.
-    """
-
-    def __init__(self, signature: inspect.Signature) -> None:
-        self.signature = signature
-        listed = list(signature.parameters.values())
-        self.names, self.names_of_method = _leading(listed), _leading(listed[1:])
-        self.fits: set[tuple[int, frozenset[str]]] = set()
-
-
-def _leading(listed: Sequence[inspect.Parameter]) -> list[str]:
-    if any(parameter.kind is parameter.POSITIONAL_ONLY for parameter in listed):
-        return []
-    return [parameter.name for parameter in listed if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
-
-
-def _shape(function: Callable[..., Any]) -> _Shape:
-    """A function's shape, looked at once: a run and its activity need it in every call."""
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """A function's signature, looked at once: a run and its activity need it in every call, and looking is a fifth of what they add to one."""
     if not inspect.isfunction(function):
-        return _Shape(inspect.signature(function))  # not all of those may be referred to weakly
-    known = _SHAPES.get(function)
-    if known is None:
-        known = _SHAPES[function] = _Shape(inspect.signature(function))
-    return known
+        return inspect.signature(function)  # not all of those may be referred to weakly
+    if function not in _SIGNATURES:
+        _SIGNATURES[function] = inspect.signature(function)
+    return _SIGNATURES[function]
 
 
-_REMEMBERED = 32
-"""How many ways of calling a function are remembered; one with `**kwargs` may see any number."""
-_SHAPES: WeakKeyDictionary[Callable[..., Any], _Shape] = WeakKeyDictionary()
+_SIGNATURES: WeakKeyDictionary[Callable[..., Any], inspect.Signature] = WeakKeyDictionary()
 
 
 def bind(cls: type[BaseIntegration] | None, method: str, args: Sequence[Any],
@@ -302,10 +266,14 @@ def _positional_names(cls: type[BaseIntegration] | None, method: str) -> list[st
     """The names of the leading arguments that may be given by position or by name, without `self`."""
     function = inspect.getattr_static(cls, method, None) if cls else None
     try:
-        shape = _shape(getattr(function, "__func__", function))  # type: ignore[arg-type]
+        listed = list(_signature(getattr(function, "__func__", function)).parameters.values())  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return []
-    return shape.names if isinstance(function, staticmethod) else shape.names_of_method
+    if not isinstance(function, staticmethod):
+        del listed[:1]
+    if any(parameter.kind is parameter.POSITIONAL_ONLY for parameter in listed):
+        return []
+    return [parameter.name for parameter in listed if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
 
 
 def unbind(arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:

@@ -1,26 +1,24 @@
-"""What a worker takes up at once, and how it ends without losing any of it.
+"""The slots of a worker's tasks, which can be closed: so that a worker that is stopped has nothing left that would be lost.
 
 When the SDK shuts a worker down, a task that Temporal hands to it in the same moment is lost, and repeated only after its whole
-time-out: ten seconds for a step of an execution. A poll that is under way cannot be called back; it ends with the next task. So
-a worker that is to stop first polls no more, and still does what its last polls bring.
+time-out: ten seconds for a step of an execution. So a worker that is to stop first polls no more. A poll that is under way
+cannot be called back; it ends with the next task, which is done in order, or stays without one, where nothing happens anyway.
 
-- **Calls**: the SDK's native part waits for the last polls itself, for as long as an environment variable says, until servers end
-  polls (crates/sdk-core/src/pollers/poll_buffer.rs in https://github.com/temporalio/sdk-rust). For steps that does not do: once no
-  execution is in its cache, it takes no more steps, and what the polls still bring is lost. Servers that end the polls themselves
-  (`frontend.enableCancelWorkerPollsOnShutdown`, 1.32) lost some for the same reason.
-- **Steps** therefore get their slots from Python, which can give out none. The SDK asks for each. Of what that costs, a third of a
-  millisecond a step, most goes into the two tasks that it makes of each answer; so its native part asks `Slots` directly, and is
-  answered without any.
+Nothing else does it. Left to wait for its last polls (`TEMPORAL_POLL_SHUTDOWN_INTERRUPT_WAIT_MS`), the SDK's native part drops what
+they bring as soon as no execution has a step under way, or either of its two queues has no poll left (`shutdown_done` and
+`WorkflowTaskPoller` in crates/sdk-core of https://github.com/temporalio/sdk-rust). Servers that end the polls themselves
+(`frontend.enableCancelWorkerPollsOnShutdown`, 1.32) lose some too.
+
+The SDK asks Python for each slot, and makes two tasks of each answer, which takes longer than all the rest. Its native part
+therefore asks `Slots` directly.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Final
 
@@ -40,10 +38,8 @@ which steps of the runs that the worker has cached come back to any worker that 
 LONGEST: Final = 3.0
 """For how many seconds, at most, a worker goes on before it is shut down whatever it polls."""
 _LOOK: Final = 0.02
-LAST_CALLS: Final = 0.5
-"""For how many seconds a worker that is shut down waits for the last polls for calls: under load each brings one at once."""
-_VARIABLE: Final = "TEMPORAL_POLL_SHUTDOWN_INTERRUPT_WAIT_MS"
 _OTHERS: Final = FixedSizeSlotSupplier(1000)
+"""Of local activities, which belong to steps."""
 
 
 class Slots:
@@ -114,47 +110,44 @@ class Slots:
         if waited_for and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._room.set)
 
-    async def drained(self) -> None:
-        """Close, and return when nothing is worked on, and no poll is under way that could still bring something."""
-        self._closed = True
+    async def drained(self, *, idle: bool = True) -> None:
+        """Close, and return when no poll is under way that could still bring something and, if `idle`, nothing is worked on."""
+        with self._lock:
+            self._closed = True
         self._last = began = time.monotonic()
         while (now := time.monotonic()) - began < LONGEST:
-            if not self._working and (not self._polling or now - self._last >= QUIET):
+            with self._lock:
+                polling, working = bool(self._polling), bool(self._working)
+            if not (idle and working) and (not polling or now - self._last >= QUIET):
                 return
             await asyncio.sleep(_LOOK)
 
 
 class Tuner(WorkerTuner):
-    """What a worker takes its slots from: for steps of executions, and for calls."""
+    """What a worker takes its slots from.
 
-    def __init__(self, steps: Slots, calls_at_once: int) -> None:
+    It overrides what the SDK makes of a tuner, which would put two tasks between its native part and `Slots`.
+    """
+
+    def __init__(self, steps: Slots, calls: Slots) -> None:
         self._steps = steps
-        self._calls = FixedSizeSlotSupplier(calls_at_once)
+        self._calls = calls
 
-    def _to_bridge_tuner(self) -> TunerHolder:  # the SDK's own: it would put two tasks between its native part and `Slots`
-        return replace(super()._to_bridge_tuner(), workflow_slot_supplier=BridgeCustomSlotSupplier(self._steps))
+    def _to_bridge_tuner(self) -> TunerHolder:
+        fixed = WorkerTuner.create_composite(
+            workflow_supplier=_OTHERS, activity_supplier=_OTHERS, local_activity_supplier=_OTHERS, nexus_supplier=_OTHERS)
+        others = fixed._to_bridge_tuner()  # noqa: SLF001 - the same
+        return replace(others, workflow_slot_supplier=BridgeCustomSlotSupplier(self._steps),
+                       activity_slot_supplier=BridgeCustomSlotSupplier(self._calls))
 
     def _get_workflow_task_slot_supplier(self) -> FixedSizeSlotSupplier:
-        return _OTHERS
+        raise RuntimeError("This SDK does not make its own of a tuner by _to_bridge_tuner: bifrost.temporal.slots does not fit it")
 
     def _get_activity_task_slot_supplier(self) -> FixedSizeSlotSupplier:
-        return self._calls
+        return _OTHERS
 
     def _get_local_activity_task_slot_supplier(self) -> FixedSizeSlotSupplier:
         return _OTHERS
 
     def _get_nexus_slot_supplier(self) -> FixedSizeSlotSupplier:
         return _OTHERS
-
-
-@contextlib.contextmanager
-def waiting_for_last_calls() -> Iterator[None]:
-    """Inside, workers start to serve that wait for their last calls when they are shut down; or as the environment already says."""
-    if _VARIABLE in os.environ:
-        yield
-        return
-    os.environ[_VARIABLE] = f"{LAST_CALLS * 1000:.0f}"
-    try:
-        yield
-    finally:
-        del os.environ[_VARIABLE]

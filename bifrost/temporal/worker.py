@@ -30,7 +30,7 @@ from bifrost.temporal.providers.options import OptionsRun
 from bifrost.temporal.providers.serving import ProviderActivities
 from bifrost.temporal.resuming.resets import FetchedResets, ResetInterceptor
 from bifrost.temporal.run.blocked import WatchfulRunner
-from bifrost.temporal.slots import Slots, Tuner, waiting_for_last_calls
+from bifrost.temporal.slots import Slots, Tuner
 from bifrost.workspace import audit
 from bifrost.workspace.live import Workspace
 
@@ -83,28 +83,26 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
     pool = live_pool(lambda: workspace.catalog.integrations, organizations, secrets)
     activities = Activities(workspace, organizations, secrets, pool)
     resets = FetchedResets(client)
-    steps = Slots(STEPS_AT_ONCE if max_cached_workflows else 1)
+    steps, calls, rated_calls = Slots(STEPS_AT_ONCE if max_cached_workflows else 1), Slots(calls_at_once), Slots(calls_at_once)
     worker_of = functools.partial(
         Worker, client, interceptors=[ContextInterceptor(), Observing(), ResetInterceptor(resets)], graceful_shutdown_timeout=GRACEFUL_SHUTDOWN,
         max_heartbeat_throttle_interval=timedelta(seconds=1), default_heartbeat_throttle_interval=timedelta(seconds=1),
         activity_task_poller_behavior=PollerBehaviorAutoscaling())
-    calls_with_rates = worker_of(task_queue=rates.queue_of(task_queue), activities=[activities.call], max_concurrent_activities=calls_at_once)
+    calls_with_rates = worker_of(task_queue=rates.queue_of(task_queue), activities=[activities.call], tuner=Tuner(steps, rated_calls))
     # Without a cache a second run would evict the first in the middle of its local activity, which is then cancelled and the
     # task lost for its whole time-out: so `steps` has one task after the other then.
     worker = worker_of(
-        task_queue=task_queue, tuner=Tuner(steps, calls_at_once),
+        task_queue=task_queue, tuner=Tuner(steps, calls),
         workflows=[*_generated(workspace, resets), Turnstile, OptionsRun],
         activities=[*activities.all(), *TurnstileActivities().all(), *ProviderActivities(workspace, organizations, pool).all()],
         unsandboxed_workflow_runner=WatchfulRunner(), max_cached_workflows=max_cached_workflows,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT, workflow_task_poller_behavior=STEP_POLLS,
         nonsticky_to_sticky_poll_ratio=POLLS_FOR_ANY)
     try:
-        with waiting_for_last_calls() if drain else contextlib.nullcontext():  # which is looked at once they have begun to run
-            async with worker, calls_with_rates, alongside(_renew(workspace)), alongside(_count_revisions(workspace)):
-                yield worker
-                if drain:
-                    await steps.drained()
-                await asyncio.gather(worker.shutdown(), calls_with_rates.shutdown())
+        async with worker, calls_with_rates, alongside(_renew(workspace)), alongside(_count_revisions(workspace)):
+            yield worker
+            if drain:
+                await asyncio.gather(steps.drained(), calls.drained(idle=False), rated_calls.drained(idle=False))
     finally:
         await pool.aclose()
 

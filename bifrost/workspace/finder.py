@@ -79,8 +79,8 @@ class _Loader(importlib.abc.InspectLoader):
         exec(self.get_code(module.__name__), vars(module))  # noqa: S102 - this is the workspace's code
 
 
-_found: dict[str, None] = {}
-"""The name of every module that was found, in the order in which they were: few, where `sys.modules` has a thousand."""
+_found: set[str] = set()
+"""The name of every module that was found: few, where `sys.modules` has a thousand."""
 
 
 class WorkspaceFinder(importlib.abc.MetaPathFinder):
@@ -96,7 +96,7 @@ class WorkspaceFinder(importlib.abc.MetaPathFinder):
         found = source_path(self.root, fullname)
         if found is None:
             return None
-        _found[fullname] = None
+        _found.add(fullname)
         if not found.is_dir():
             return importlib.util.spec_from_file_location(fullname, found, loader=_Loader(found))
         init = found / "__init__.py"
@@ -126,7 +126,7 @@ def uninstall() -> None:
 def forget() -> dict[str, ModuleType]:
     """Drop every imported workspace module, so that the next import reads the files again; answers what was dropped."""
     with guard.LIVE_MODULES:  # a run may have its own there
-        return _dropped(name for name in list(sys.modules) if name.startswith(PACKAGE) and name.partition(".")[0] == PACKAGE)
+        return _dropped(name for name in list(sys.modules) if name.partition(".")[0] == PACKAGE)
 
 
 def set_aside() -> dict[str, ModuleType]:

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
@@ -29,7 +29,6 @@ from temporalio.converter import (
     JSONPlainPayloadConverter,
     PayloadCodec,
     PayloadConverter,
-    SerializationContext,
     StorageDriverStoreContext,
 )
 
@@ -61,19 +60,14 @@ def _json(data: bytes) -> Payload:
 
 
 # Once for the process: the SDK makes a converter anew several times for each call, and each would build its type adapters anew.
-_ENCODINGS: Mapping[bytes, EncodingPayloadConverter] = {
-    one.encoding.encode(): _JSON() if isinstance(one, JSONPlainPayloadConverter) else one
-    for one in DefaultPayloadConverter.default_encoding_payload_converters}
+_ENCODINGS: Sequence[EncodingPayloadConverter] = [
+    _JSON() if isinstance(one, JSONPlainPayloadConverter) else one
+    for one in DefaultPayloadConverter.default_encoding_payload_converters]
 
 
 class _Converter(CompositePayloadConverter):
     def __init__(self) -> None:
-        super().__init__()
-        self.converters = _ENCODINGS
-
-    def with_context(self, context: SerializationContext) -> Self:
-        del context
-        return self
+        super().__init__(*_ENCODINGS)
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         made = super().to_payloads(values)

@@ -3,6 +3,8 @@
 The SDK gives up on a workflow task whose code has not yielded for two seconds, and Temporal hands the task out again, for
 ever. So a run that has used up those seconds more than once is failed here, with the line that it was in. A machine that is
 merely busy must not fail runs: seconds in which the thread did not compute count less.
+
+What wraps each run for that also answers the SDK for what each of its payloads is, which nothing of ours looks at.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ _COMPUTING: Final = 1.0
 """Seconds of computing in them that make them the code's fault."""
 _TIMES_COMPUTING, _TIMES_AT_ALL = 2, 5
 """How often a run may come to that before it fails."""
+_NO_TARGET: Final = StorageDriverStoreContext()
 
 
 @dataclass
@@ -51,9 +54,6 @@ def note(run_id: str, error: BaseException) -> None:
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(f"{PACKAGE}/")]
     if frames:
         _seen.setdefault(run_id, _Seen()).line = f"{frames[-1].filename}:{frames[-1].lineno}"
-
-
-_ANY_STORE = StorageDriverStoreContext()
 
 
 class WatchfulRunner(WorkflowRunner):
@@ -100,11 +100,11 @@ class _Watched(WorkflowInstance):
                 _seen.pop(act.run_id, None)
 
     def get_serialization_context(self, command_info: Any) -> None:
-        """None: the SDK asks three times for each payload, and our converter is the same for all (`payloads.converter`)."""
+        del command_info  # the SDK asks three times for each payload, and our converter is the same for all (`payloads.converter`)
 
     def get_external_store_context(self, command_info: Any) -> StorageDriverStoreContext:
         del command_info
-        return _ANY_STORE
+        return _NO_TARGET
 
     def get_info(self) -> Any:
         return self._instance.get_info()

@@ -122,7 +122,7 @@ class DurableContext(OrganizationContext):
         function = activity.function
         sent = {name: {messages.CONTEXT_ARGUMENT: True} if value is self else value for name, value in arguments.items()}
         code = CodeReference(revision=self._revision, module=function.__module__, function=function.__qualname__)
-        rules = RetryRules.of(activity.retry_policy) if activity.retry_policy else self._rules or RetryRules()
+        rules = RetryRules.of(activity.retry_policy) if activity.retry_policy else (self._rules or RetryRules())
         result = await self._calls.make(activity.name, [sent, code], Operation(timeout_seconds=activity.timeout_seconds, retry=rules))
         return calling.typed(calling.hints(function).get("return", Any), record(result), f"The result of {activity.name}")
 

@@ -110,7 +110,7 @@ class Progress:
             handle = workflow.start_activity(
                 messages.CHECKPOINT, checkpoint, activity_id=self._activity_id(checkpoint.name),
                 start_to_close_timeout=timedelta(seconds=30), retry_policy=RetryPolicy(initial_interval=timedelta(milliseconds=200)),
-                summary=checkpoint.name or f"{len(checkpoint.log)} log line{'s' if len(checkpoint.log) > 1 else ''}")
+                summary=checkpoint.name or f"{len(checkpoint.log)} log line{'s' if len(checkpoint.log) != 1 else ''}")
             self._writing.add(handle)
             self._written_at = workflow.info().get_current_history_length()
             handle.add_done_callback(self._written)

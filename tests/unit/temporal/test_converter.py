@@ -14,7 +14,7 @@ import pydantic
 import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.api.failure.v1 import Failure
-from temporalio.converter import StorageDriverStoreContext, WorkflowSerializationContext
+from temporalio.converter import StorageDriverStoreContext, WithSerializationContext, WorkflowSerializationContext
 from temporalio.exceptions import ApplicationError
 
 from bifrost import redaction
@@ -22,7 +22,7 @@ from bifrost.errors import IntegrationError, ValidationError
 from bifrost.models import Secret
 from bifrost.record import record
 from bifrost.temporal import failures
-from bifrost.temporal.payloads.converter import CONVERTER, data_converter, payload_of
+from bifrost.temporal.payloads.converter import _ENCODINGS, CONVERTER, data_converter, payload_of
 
 CANARY = "canary-value-1"
 DATA_CONVERTER = data_converter(None)
@@ -160,4 +160,6 @@ def test_there_is_one_converter(tmp_path: Path) -> None:
     context = WorkflowSerializationContext(namespace="default", workflow_id="w")
     for converter in (DATA_CONVERTER, data_converter(str(tmp_path))):
         assert converter._with_contexts(context, StorageDriverStoreContext()) is converter
+        for each in (converter.payload_codec, converter.failure_converter, *_ENCODINGS):
+            assert not isinstance(each, WithSerializationContext)  # for which a run answers that it knows none
         assert converter.payload_converter.with_context(context) is converter.payload_converter

@@ -199,5 +199,6 @@ async def test_draining_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     await asyncio.wait_for(idle.drained(), 5)
     busy = Slots(1)
     busy.mark_slot_used(_used(await busy.reserve_slot(ANY, [].append)))
+    await asyncio.wait_for(busy.drained(idle=False), 5)
     monkeypatch.setattr(slots, "LONGEST", 0.05)
     await asyncio.wait_for(busy.drained(), 5)
