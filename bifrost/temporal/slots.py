@@ -81,7 +81,8 @@ class Slots:
         return await waiting
 
     async def _next(self) -> SlotPermit:
-        self.release_slot = self._release_and_tell  # from now on: whoever once waited for a slot will again
+        # From now on, for whoever once waited for a slot will again; the SDK looks it up and calls it in one go.
+        self.release_slot = self._release_and_tell
         while True:
             self._room.clear()
             with self._lock:
