@@ -21,10 +21,10 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Final
 
-from temporalio.bridge.worker import BridgeCustomSlotSupplier, TunerHolder  # type: ignore[attr-defined]  # where the SDK has it from
+from temporalio.bridge import worker as bridge
+from temporalio.bridge.worker import BridgeCustomSlotSupplier  # type: ignore[attr-defined]  # where the SDK has it from
 from temporalio.worker import (
     FixedSizeSlotSupplier,
     SlotMarkUsedContext,
@@ -144,15 +144,13 @@ class Tuner(WorkerTuner):
         self._steps = steps
         self._calls = calls
 
-    def _to_bridge_tuner(self) -> TunerHolder:
-        fixed = WorkerTuner.create_composite(
-            workflow_supplier=_OTHERS, activity_supplier=_OTHERS, local_activity_supplier=_OTHERS, nexus_supplier=_OTHERS)
-        others = fixed._to_bridge_tuner()  # noqa: SLF001 - the same
-        return replace(others, workflow_slot_supplier=BridgeCustomSlotSupplier(self._steps),
-                       activity_slot_supplier=BridgeCustomSlotSupplier(self._calls))
+    def _to_bridge_tuner(self) -> bridge.TunerHolder:
+        others = bridge.FixedSizeSlotSupplier(_OTHERS.num_slots)
+        return bridge.TunerHolder(BridgeCustomSlotSupplier(self._steps), BridgeCustomSlotSupplier(self._calls), others, others)
 
     def _get_workflow_task_slot_supplier(self) -> FixedSizeSlotSupplier:
-        raise RuntimeError("This SDK does not make its own of a tuner by _to_bridge_tuner: bifrost.temporal.slots does not fit it")
+        raise RuntimeError("This temporalio does not ask a WorkerTuner for _to_bridge_tuner, which bifrost.temporal.slots overrides: "
+                           "install the version in constraints.txt")
 
     def _get_activity_task_slot_supplier(self) -> FixedSizeSlotSupplier:
         return _OTHERS

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import httpx
 import pytest
-from temporalio.worker import SlotMarkUsedContext, SlotReleaseContext, SlotReserveContext
+from temporalio.worker import SlotMarkUsedContext, SlotReleaseContext, SlotReserveContext, WorkerTuner
 
 from bifrost import metrics
 from bifrost.cli.health import Health, answering
@@ -24,7 +24,7 @@ from bifrost.errors import ConfigurationError, IntegrationError, ValidationError
 from bifrost.messages import NotNow
 from bifrost.temporal import runtime, slots, worker
 from bifrost.temporal.operating import measures
-from bifrost.temporal.slots import Slots
+from bifrost.temporal.slots import Slots, Tuner
 from tests.waiting import until
 
 ANY = cast("SlotReserveContext", None)
@@ -202,3 +202,9 @@ async def test_draining_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     await asyncio.wait_for(busy.drained(idle=False), 5)
     monkeypatch.setattr(slots, "LONGEST", 0.05)
     await asyncio.wait_for(busy.drained(), 5)
+
+
+async def test_another_sdk_is_refused() -> None:
+    """One that makes its own of a tuner in another way would never ask for our slots, and serve without limits: it is told so."""
+    with pytest.raises(RuntimeError, match=r"install the version in constraints\.txt"):
+        WorkerTuner._to_bridge_tuner(Tuner(Slots(1), Slots(1)))
