@@ -39,7 +39,7 @@ PREFERRED_PORT: Final = 7233
 _DYNAMIC_CONFIG: Final[Mapping[str, Any]] = {
     "history.transferProcessorMaxPollRPS": 5000,
     "history.timerProcessorMaxPollRPS": 5000,
-    "history.visibilityProcessorMaxPollRPS": 5000,
+    "history.visibilityProcessorMaxPollRPS": 10,
     "history.timerProcessorMaxTimeShift": "20ms",
     "system.forceSearchAttributesCacheRefreshOnRead": False,
     "matching.enableFairness": True,

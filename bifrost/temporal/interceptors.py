@@ -86,7 +86,7 @@ class _Outbound(WorkflowOutboundInterceptor):
             self._task, self._bytes = task, 0
         counted = []
         for argument in args:
-            payload = argument.payload if isinstance(argument, RawValue) else CONVERTER.to_payload(argument)
+            payload = argument.payload if isinstance(argument, RawValue) else workflow.payload_converter().to_payload(argument)
             size = payload.ByteSize()
             if size > 2 * _REFERENCE and self._bytes + size > AT_ONCE:
                 payload, size = payloads.to_store(payload), _REFERENCE
@@ -99,10 +99,10 @@ class _Outbound(WorkflowOutboundInterceptor):
         if context is None:
             return headers
         if before := attempts_before.get():
-            return {**headers, CONTEXT_HEADER: CONVERTER.to_payload(context.model_copy(update={"attempts_before": before}))}
+            return {**headers, CONTEXT_HEADER: workflow.payload_converter().to_payload(context.model_copy(update={"attempts_before": before}))}
         whose = getattr(workflow.instance(), "owner", None)  # as the payload is marked with it
         if self._header is None or self._header[0] is not context or self._header[1] != whose:
-            self._header = context, whose, CONVERTER.to_payload(context)
+            self._header = context, whose, workflow.payload_converter().to_payload(context)
         sent = Payload()
         sent.CopyFrom(self._header[2])  # the codec changes what it is given
         return {**headers, CONTEXT_HEADER: sent}

@@ -24,6 +24,7 @@ from bifrost.temporal import runtime, workflow
 from bifrost.temporal.history import refusal
 from bifrost.temporal.interceptors import ContextInterceptor
 from bifrost.temporal.limits.turnstile import Turnstile
+from bifrost.temporal.payloads import passing
 from bifrost.temporal.payloads.converter import data_converter
 from bifrost.temporal.payloads.encryption import Envelopes
 from bifrost.temporal.providers.options import OptionsRun
@@ -119,6 +120,7 @@ async def replay(workspace: Workspace, found: AsyncIterator[WorkflowHistory],
     """
     known = KnownResets(note)
     audit.install()
+    passing.install()
     runtime.live_in_utc()
     runtime.prepare()
     with ThreadPoolExecutor(max_workers=1) as executor:

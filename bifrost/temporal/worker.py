@@ -25,6 +25,7 @@ from bifrost.temporal.limits.turnstile import Turnstile, TurnstileActivities
 from bifrost.temporal.operating import measures
 from bifrost.temporal.operating.observed import Observing, leave_out_repetitions
 from bifrost.temporal.operating.setup import ensure_search_attributes
+from bifrost.temporal.payloads import passing
 from bifrost.temporal.payloads.converter import require_key
 from bifrost.temporal.providers.options import OptionsRun
 from bifrost.temporal.providers.serving import ProviderActivities
@@ -74,6 +75,7 @@ async def serving(client: Client, workspace: Workspace, organizations: Organizat
         PermissionError: Vault refuses keys to encrypt with.
     """
     audit.install()
+    passing.install()
     runtime.live_in_utc()
     leave_out_repetitions()
     measures.begin(workspace.catalog.integrations, workspace.catalog.workflows)

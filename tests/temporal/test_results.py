@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.bridge import worker as bridge
 from temporalio.client import WorkflowHistory
 
+from bifrost import redaction
 from bifrost.dev.ports import free_port
 from bifrost.dev.temporal_server import TemporalServer
 from bifrost.errors import ConfigurationError, NotFoundError, ValidationError
@@ -153,6 +155,24 @@ async def test_values_are_readable_json_in_history(kinds: House) -> None:
     history = json.dumps((await handle.fetch_history()).to_json_dict())
     assert base64.b64encode(b'{"kind":"deep","value":{"at":[{"raw":{"$bytes":"AA=="}},["1","red"]]}}').decode() in history
     assert "binary/plain" not in base64.b64decode(history, validate=False).decode("latin-1")
+
+
+async def test_messages_of_plain_values_pass_untouched(kinds: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK walks through none of a run's messages, until there is something in them to mask."""
+    walks = []
+
+    class Walk(bridge.CommandAwarePayloadVisitor):  # type: ignore[name-defined, misc]  # where the SDK has it from
+        def __init__(self, **options: Any) -> None:
+            walks.append(options)
+            super().__init__(**options)
+
+    monkeypatch.setattr(bridge, "CommandAwarePayloadVisitor", Walk)
+    async with kinds.serving():
+        assert await kinds.run("asks", {"kind": "deep"}, org_id=None)
+        assert walks == []
+        redaction.remember("2030-01-02T03")
+        assert (await kinds.run("asks", {"kind": "datetime"}, org_id=None))["came"].startswith("********")
+        assert walks
 
 
 # --- what is refused -------------------------------------------------------------------------------------------------

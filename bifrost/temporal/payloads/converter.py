@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from google.protobuf.message import Message
 from temporalio.api.common.v1 import Payload
@@ -29,6 +29,7 @@ from temporalio.converter import (
     JSONPlainPayloadConverter,
     PayloadCodec,
     PayloadConverter,
+    SerializationContext,
     StorageDriverStoreContext,
 )
 
@@ -43,7 +44,7 @@ from bifrost.temporal.payloads.values import check_size, encode, restore
 
 _TRACE = 64 * 1024
 """How many characters of a stack trace are kept, from its end."""
-_LARGE = 64 * 1024
+LARGE: Final = 64 * 1024
 """From this size on, in bytes, a payload is masked in a thread: the event loop has calls to keep alive."""
 
 
@@ -60,23 +61,37 @@ def _json(data: bytes) -> Payload:
 
 
 # Once for the process: the SDK makes a converter anew several times for each call, and each would build its type adapters anew.
-_ENCODINGS: Sequence[EncodingPayloadConverter] = [
+_ENCODINGS: Final[Mapping[bytes, EncodingPayloadConverter]] = CompositePayloadConverter(*(
     _JSON() if isinstance(one, JSONPlainPayloadConverter) else one
-    for one in DefaultPayloadConverter.default_encoding_payload_converters]
+    for one in DefaultPayloadConverter.default_encoding_payload_converters)).converters
 
 
 class _Converter(CompositePayloadConverter):
     def __init__(self) -> None:
-        super().__init__(*_ENCODINGS)
+        self.converters = _ENCODINGS
 
     def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
         made = super().to_payloads(values)
         for payload in made:
             check_size(payload.ByteSize())
-        return [mark(payload) for payload in made]
+        return made
 
 
-class _Codec(PayloadCodec):
+class _EncryptedConverter(_Converter):
+    """Says whose each payload is, for the codec."""
+
+    def to_payloads(self, values: Sequence[Any]) -> list[Payload]:
+        return [mark(payload) for payload in super().to_payloads(values)]
+
+
+class Codec(PayloadCodec):
+    """Masks and encrypts what goes out, and decrypts what comes in.
+
+    Args:
+        envelopes: Encrypt and decrypt; None where nothing can be.
+        encrypting: Whether what goes out is encrypted.
+    """
+
     def __init__(self, envelopes: Envelopes | None, *, encrypting: bool) -> None:
         self.envelopes = envelopes
         self.encrypting = encrypting
@@ -89,7 +104,7 @@ class _Codec(PayloadCodec):
 
     async def _encoded(self, payload: Payload) -> Payload:
         bare, org_id = unmark(payload)
-        masked = _masked(bare) if bare.ByteSize() < _LARGE else await asyncio.to_thread(_masked, bare)
+        masked = _masked(bare) if bare.ByteSize() < LARGE else await asyncio.to_thread(_masked, bare)
         if not self.encrypting or is_encrypted(masked):
             return masked
         assert self.envelopes is not None, "what encrypts has keys"
@@ -127,8 +142,9 @@ class _FailureConverter(DefaultFailureConverter):
             if link.HasField("encoded_attributes"):
                 link.message, link.stack_trace = ENCODED, ""
             link = link.cause if link.HasField("cause") else None
-        for payload in payloads.within(failure, Payload):  # also those that come from an activity's failure, as the codec left them
-            mark(payload)
+        if self.encrypting:
+            for payload in payloads.within(failure, Payload):  # also those that come from an activity's failure, as the codec left them
+                mark(payload)
 
 
 class _EncryptedFailureConverter(_FailureConverter):
@@ -163,14 +179,18 @@ async def reveal(message: Message, converter: DataConverter) -> None:
 
 
 class _DataConverter(DataConverter):
-    """The same wherever a payload goes: the SDK would make a converter anew for each, for what our store does not look at."""
+    """The same wherever a payload goes: the SDK would ask each part of it, and make a converter anew, for what no part looks at."""
+
+    def with_context(self, context: SerializationContext) -> Self:
+        del context
+        return self
 
     def _with_store_context(self, store_ctx: StorageDriverStoreContext) -> DataConverter:  # the SDK's own, which makes a copy
         del store_ctx
         return self
 
 
-_WITHOUT_STORE = _DataConverter(payload_converter_class=_Converter, payload_codec=_Codec(None, encrypting=False),
+_WITHOUT_STORE = _DataConverter(payload_converter_class=_Converter, payload_codec=Codec(None, encrypting=False),
                                 failure_converter_class=_FailureConverter)
 CONVERTER: PayloadConverter = _WITHOUT_STORE.payload_converter
 """Makes payloads of values, and values of payloads, in this process."""
@@ -186,7 +206,8 @@ def data_converter(location: str | None, envelopes: Envelopes | None = None, *, 
         encrypting: Whether they also encrypt what goes out.
     """
     made = _WITHOUT_STORE if envelopes is None else replace(
-        _WITHOUT_STORE, payload_codec=_Codec(envelopes, encrypting=encrypting),
+        _WITHOUT_STORE, payload_codec=Codec(envelopes, encrypting=encrypting),
+        payload_converter_class=_EncryptedConverter if encrypting else _Converter,
         failure_converter_class=_EncryptedFailureConverter if encrypting else _FailureConverter)
     return made if location is None else replace(made, external_storage=payloads.storage(location))
 
@@ -208,7 +229,7 @@ async def require_key(converter: DataConverter) -> None:
         ConfigurationError: there is no transit engine, or no way to log in to Vault.
     """
     codec = converter.payload_codec
-    if isinstance(codec, _Codec) and codec.encrypting and codec.envelopes:
+    if isinstance(codec, Codec) and codec.encrypting and codec.envelopes:
         with contextlib.suppress(IntegrationError):
             await codec.envelopes.seal(Payload(), GLOBAL_SCOPE)
 
@@ -216,7 +237,7 @@ async def require_key(converter: DataConverter) -> None:
 def envelopes_of(converter: DataConverter) -> Envelopes | None:
     """What opens encrypted payloads for a data converter."""
     codec = converter.payload_codec
-    return codec.envelopes if isinstance(codec, _Codec) else None
+    return codec.envelopes if isinstance(codec, Codec) else None
 
 
 def payload_of(value: Any, what: str, root: str = "") -> Payload:
@@ -232,4 +253,4 @@ def payload_of(value: Any, what: str, root: str = "") -> Payload:
     """
     payload = CONVERTER.to_payload(value) if value is None else _json(encode(value, what, root))
     check_size(payload.ByteSize(), what)
-    return mark(payload)
+    return payload

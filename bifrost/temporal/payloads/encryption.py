@@ -57,7 +57,8 @@ VERSION: Final = b"1"
 _KEY: Final = "encryption-key-id"
 _WRAPPED: Final = "encryption-data-key"
 _VERSION: Final = "encryption-version"
-_OWNER: Final = "bifrost-owner"
+OWNER: Final = "bifrost-owner"
+"""The mark, in a payload's metadata, that says whose it is; never sent."""
 _NONCE: Final = 12
 _LARGE: Final = 128 * 1024
 """From this size on, in bytes, a payload is encrypted in a thread, and its nonce is derived from it."""
@@ -83,17 +84,17 @@ def owned_by(org_id: str | None) -> Iterator[None]:
 def mark(payload: Payload) -> Payload:
     """The payload, marked with the organization of the run that makes it. Outside of runs it stays as it is."""
     if workflow.in_workflow() and (org_id := getattr(workflow.instance(), "owner", None)):
-        payload.metadata[_OWNER] = org_id.encode()
+        payload.metadata[OWNER] = org_id.encode()
     return payload
 
 
 def unmark(payload: Payload) -> tuple[Payload, str]:
     """The payload without its mark, and its owner."""
-    if _OWNER not in payload.metadata:
+    if OWNER not in payload.metadata:
         return payload, owner.get() or GLOBAL_SCOPE
     bare = Payload()
     bare.CopyFrom(payload)
-    return bare, bare.metadata.pop(_OWNER).decode()
+    return bare, bare.metadata.pop(OWNER).decode()
 
 
 # --- with which key ---------------------------------------------------------------------------------------------------

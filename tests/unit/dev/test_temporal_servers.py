@@ -95,7 +95,7 @@ def test_the_server_is_set_for_running(tmp_path: Path) -> None:
                  if before == "--dynamic-config-value")
     assert {name: json.loads(value) for name, value in given.items()} == {
         "history.transferProcessorMaxPollRPS": 5000, "history.timerProcessorMaxPollRPS": 5000,
-        "history.visibilityProcessorMaxPollRPS": 5000, "history.timerProcessorMaxTimeShift": "20ms",
+        "history.visibilityProcessorMaxPollRPS": 10, "history.timerProcessorMaxTimeShift": "20ms",
         "system.forceSearchAttributesCacheRefreshOnRead": False,
         "matching.enableFairness": True, "matching.numTaskqueueReadPartitions": 1, "matching.numTaskqueueWritePartitions": 1, "extra": True}
 
