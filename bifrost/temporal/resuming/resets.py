@@ -105,8 +105,9 @@ class Passage:
     def resumed(self, begun: BeginAnswer) -> BeginAnswer:
         """What `begin` answered, with the code that the last resume named."""
         notes = [reset.note for reset in self._resets if reset.note]
-        named = notes[-1].model_dump(include={"revision", "path", "integrations"}, exclude_none=True) if notes else {}
-        return begun.model_copy(update=named)
+        if not notes:
+            return begun
+        return begun.model_copy(update=notes[-1].model_dump(include={"revision", "path", "integrations"}, exclude_none=True))
 
     def since(self, moment: datetime) -> datetime:
         """When the time began to run: at that moment, or when the run was reset after it."""
