@@ -292,9 +292,10 @@ def _user_code() -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - user code may raise anything
         raise failures.application_error(error, retry=False) from error.__cause__
-    except BaseException as error:  # where the SDK interrupts code that does not yield, or a run is left to the garbage collector
-        if workflow.in_workflow():
-            blocked.note(workflow.info().run_id, error)
+    except GeneratorExit:  # left to the garbage collector, which comes when it likes: perhaps while this thread is in another run
+        raise
+    except BaseException as error:  # the SDK interrupts code that does not yield
+        blocked.note(workflow.info().run_id, error)
         raise
 
 

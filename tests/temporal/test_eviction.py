@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from types import SimpleNamespace
+
+import pytest
+from temporalio import workflow
 
 from bifrost.dev.simulators.control import SimulatorControl
+from bifrost.temporal.run import blocked
+from bifrost.temporal.workflow import _user_code
 from tests.temporal.conftest import House
 from tests.waiting import until
 
@@ -69,3 +75,17 @@ async def test_a_run_that_the_engine_cannot_serve_is_repeated_not_failed(house: 
     house.revisions = kept
     async with house.serving():
         assert await handle.result() == "went"
+
+
+def test_a_run_that_is_left_to_the_garbage_collector_speaks_of_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be collected while its thread is in another run, at the very beginning of that: nothing is asked or noted of it."""
+    noted: list[str] = []
+    monkeypatch.setattr(workflow, "in_workflow", lambda: True)
+    monkeypatch.setattr(workflow, "info", lambda: SimpleNamespace(run_id="another"))
+    monkeypatch.setattr(blocked, "note", lambda run_id, _error: noted.append(run_id))
+    with pytest.raises(GeneratorExit), _user_code():
+        raise GeneratorExit
+    assert noted == []
+    with pytest.raises(SystemExit), _user_code():
+        raise SystemExit
+    assert noted == ["another"]
