@@ -1,9 +1,9 @@
 """What passes untouched: a message of a run in which nothing is encrypted, stored outside, secret, or too large to say so at once.
 
 The SDK walks through the message of each workflow task six times, three in and three out, and gives every payload in it a task
-of asyncio's each time, whether the data converter has anything to do there or not. That is more than all that Bifrost does for
-a call, and most of a replay. Nearly always a look at the bytes of the whole message says that there is nothing to do: a
-payload's data lie in them as they are, so what is not in the message is in none of its payloads.
+of asyncio's each time, whether the data converter has anything to do there or not. That is a seventh of what the event loop of a
+worker does for an execution of five calls, and an eighth of a replay. Nearly always a look at the bytes of the whole message says
+that there is nothing to do: a payload's data lie in them as they are, so what is not in the message is in none of its payloads.
 
 The SDK has no place to say so. `install` puts the look before its two functions; whatever may have something to do goes on to
 them, and so does each message of another data converter.
