@@ -160,6 +160,6 @@ def test_there_is_one_converter(tmp_path: Path) -> None:
     context = WorkflowSerializationContext(namespace="default", workflow_id="w")
     for converter in (DATA_CONVERTER, data_converter(str(tmp_path))):
         assert converter._with_contexts(context, StorageDriverStoreContext()) is converter
-        for each in (converter.payload_codec, converter.failure_converter, *_ENCODINGS):
+        for each in (converter.payload_codec, converter.failure_converter, *_ENCODINGS.values()):
             assert not isinstance(each, WithSerializationContext)  # for which a run answers that it knows none
         assert converter.payload_converter.with_context(context) is converter.payload_converter
